@@ -1,0 +1,43 @@
+"""Decoders: strategies that turn a token budget into a better answer. This folder is the registry."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from pydantic import ValidationError
+
+from decoders.base import Decoder
+from decoders.core.errors import InvalidRequest, UnknownDecoder
+
+__all__ = ["Decoder", "build", "registry"]
+
+
+@cache
+def registry() -> Mapping[str, type[Decoder]]:
+    """Every decoder by name: the `Decoder` subclasses of the modules in this folder."""
+    for module in pkgutil.iter_modules(__path__):
+        if not module.ispkg:
+            import_module(f"{__name__}.{module.name}")
+    return {cls.name: cls for cls in sorted(Decoder.__subclasses__(), key=lambda cls: cls.name)}
+
+
+def build(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Decoder:
+    """A decoder from a request: `options` over the pack's `defaults` over the paper's.
+
+    Raises `UnknownDecoder`, or `InvalidRequest` whose `param` names the option.
+    """
+    if name not in registry():
+        raise UnknownDecoder(f"unknown decoder {name!r}: there are {', '.join(registry())}", param="decoder")
+    cls = registry()[name]
+    try:
+        return cls.model_validate({**(defaults or {}), **options})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(map(str, first["loc"]))
+        known = ", ".join(cls.model_fields)
+        hint = f"; {name} has the options {known}" if first["type"] == "extra_forbidden" else ""
+        raise InvalidRequest(f"decoder.{option}: {first['msg']}{hint}", param=f"decoder.{option}") from error

@@ -1,0 +1,43 @@
+"""The one adapter from a decoder, which is a coroutine, to a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from decoders.base import Decoder
+from decoders.core.errors import BudgetExhausted
+from decoders.core.events import Answer, Event
+from decoders.core.run import Run, Task
+
+
+async def events(decoder: Decoder, task: Task, run: Run) -> AsyncGenerator[Event, None]:
+    """Run `decoder` on `task` and yield what happens; the last event is the `Answer`.
+
+    Closing the generator cancels the decoder and with it every engine call it has open. Errors other than an empty
+    purse are raised here once all events before them are read.
+    """
+    driver = asyncio.create_task(_drive(decoder, task, run), name=f"decoder {decoder.name}")
+    try:
+        while batch := await run.outbox.drain():
+            for event in batch:
+                yield event
+        await driver
+    finally:
+        driver.cancel()
+        await asyncio.gather(driver, return_exceptions=True)
+
+
+async def _drive(decoder: Decoder, task: Task, run: Run) -> None:
+    trace = run.trace
+    trace.decoder = {"name": decoder.name, **decoder.model_dump()}
+    trace.question = tuple((m.role, m.content) for m in task.messages)
+    try:
+        try:
+            trace.answer = await decoder.decode(task, run)
+            trace.finish = trace.answer.finish
+        except BudgetExhausted:
+            trace.answer, trace.finish = run.best, "length"
+        await run.outbox.put(Answer(trace.answer, trace.finish))
+    finally:
+        run.outbox.close()

@@ -1,0 +1,110 @@
+"""The record of a run, in one versioned model: stream, usage, training rows, benchmarks and replay read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from decoders.core.engine import Finish, TokenLogprob
+
+
+class Completion(BaseModel):
+    """What one call to an engine produced.
+
+    `text` is everything as it was generated; `reasoning` and `answer` are its two sides of the thinking block.
+    `answer_tokens` counts the tokens from the end of the thinking block on.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    reasoning: str = ""
+    answer: str = ""
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    answer_tokens: int = 0
+    finish: Finish = "stop"
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model came to an end by itself and said something outside its thinking block."""
+        return self.finish == "stop" and bool(self.answer.strip())
+
+    @property
+    def content(self) -> str:
+        """The text that may be shown as a reply: the answer part."""
+        return self.answer
+
+
+class Step(BaseModel):
+    """One call as recorded: what was asked, by which step of which decoder, and what came back."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    """The path in the call tree, such as `3` or `1.0.2`; equal in every run of the same decoder on the same task."""
+    role: str
+    model: str
+    prompt: str
+    """Digest of the prompt."""
+    messages: tuple[tuple[str, str], ...] = ()
+    """Role and content of each message of the prompt."""
+    prefix: str = ""
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    final: bool = False
+    completion: Completion
+    seconds: float = 0.0
+
+
+class Usage(BaseModel):
+    """Exact token counts of a run; `by_role` breaks the generated tokens down by the role of the step."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    steps: int = 0
+    by_role: dict[str, int] = Field(default_factory=dict)
+
+
+class Trace(BaseModel):
+    """A whole run. `steps` stand in the order in which they finished; replay looks them up by key."""
+
+    version: Literal[1] = 1
+    id: str = ""
+    model: str = ""
+    decoder: dict[str, Any] = Field(default_factory=dict)
+    pack: str = ""
+    """Name and fingerprint of the template pack that rendered the prompts."""
+    question: tuple[tuple[str, str], ...] = ()
+    seed: int = 0
+    budget: int = 0
+    steps: list[Step] = Field(default_factory=list)
+    answer: Completion | None = None
+    finish: Finish | None = None
+
+    def usage(self) -> Usage:
+        """Sums over all steps; every generated token that is not part of the reply counts as reasoning."""
+        done = [step.completion for step in self.steps]
+        total = sum(c.completion_tokens for c in done)
+        shown = self.answer.answer_tokens if self.answer else 0
+        return Usage(
+            prompt_tokens=sum(c.prompt_tokens for c in done),
+            cached_tokens=sum(c.cached_tokens for c in done),
+            completion_tokens=total,
+            reasoning_tokens=total - shown,
+            steps=len(done),
+            by_role=_by_role(self.steps),
+        )
+
+
+def _by_role(steps: Iterable[Step]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for step in steps:
+        totals[step.role] = totals.get(step.role, 0) + step.completion.completion_tokens
+    return totals

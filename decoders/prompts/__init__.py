@@ -1,0 +1,104 @@
+"""Template packs: the prompts of every decoder, one folder per family of models.
+
+A pack is a folder with `pack.toml` and one `<name>.jinja` per prompt. A template is one user message, or several
+messages under lines `--- user` / `--- assistant`; the file is cut into messages before it is rendered, so nothing in a
+question can open a message. Rule: a template that names a value nobody passed is an error (StrictUndefined).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import jinja2
+
+from decoders.core.errors import OutOfScope
+from decoders.core.messages import Message, Role
+
+FOLDER = Path(__file__).parent
+_SECTION = re.compile(r"^--- (system|user|assistant)\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The templates of one folder, with the checkpoint's question format and option defaults from `pack.toml`."""
+
+    name: str
+    version: str
+    """Fingerprint of all files: it stands in every trace."""
+    templates: Mapping[str, tuple[tuple[Role, jinja2.Template], ...]]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, name_or_folder: str | Path) -> Pack:
+        """A pack that ships with the project, by name, or anybody's, by folder."""
+        folder = Path(name_or_folder)
+        if not folder.is_dir():
+            folder = FOLDER / str(name_or_folder)
+        if not (folder / "pack.toml").is_file():
+            raise FileNotFoundError(f"no template pack at {name_or_folder}: a pack is a folder with a pack.toml")
+        environment = jinja2.Environment(
+            undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+        )
+        templates: dict[str, tuple[tuple[Role, jinja2.Template], ...]] = {}
+        digest = hashlib.sha256()
+        for path in sorted(folder.glob("*.jinja")) + [folder / "pack.toml"]:
+            source = path.read_text(encoding="utf-8")
+            digest.update(path.name.encode() + b"\0" + source.encode() + b"\0")
+            if path.suffix == ".jinja":
+                _, *parts = _SECTION.split(source) if _SECTION.match(source) else ("", "user", source)
+                templates[path.stem] = tuple(
+                    (cast(Role, role), environment.from_string(text.rstrip("\n")))
+                    for role, text in zip(parts[::2], parts[1::2], strict=True)
+                )
+        config = tomllib.loads((folder / "pack.toml").read_text(encoding="utf-8"))
+        return cls(folder.name, digest.hexdigest()[:12], templates, config)
+
+    def render(self, name: str, question: str, **values: object) -> tuple[Message, ...]:
+        """The messages of prompt `name`; `question` is first brought into the form this checkpoint knows."""
+        question = self.canonical(question)
+        return tuple(
+            Message(role, template.render(question=question, **values)) for role, template in self.templates[name]
+        )
+
+    def canonical(self, question: str) -> str:
+        """The question in the one form that the checkpoint was trained with; most packs leave it as it is.
+
+        Raises `OutOfScope` where the pack says what its checkpoint knows and the question is not of that kind.
+        """
+        if not self._patterns:
+            return question
+        text = re.sub(r"\s+", " ", question.strip().lower())
+        for pattern in self._patterns if len(text) < 200 else ():
+            if match := pattern.fullmatch(text):
+                numbers = sorted((int(n) for n in re.findall(r"\d+", match["numbers"])), reverse=True)
+                target = int(match["target"])
+                scope = self.config["scope"]
+                inside = all(scope["numbers"][0] <= n <= scope["numbers"][1] for n in numbers)
+                if inside and scope["target"][0] <= target <= scope["target"][1]:
+                    return f"use {' '.join(map(str, numbers))} to make {target}"
+        raise OutOfScope(self.config["scope"]["message"], param="messages")
+
+    def extract(self, answer: str) -> str:
+        """What two answers must share to count as the same: the last match of `answer_pattern`, or all of the text."""
+        pattern = self.config.get("answer_pattern")
+        matches = re.findall(pattern, answer, re.DOTALL) if pattern else []
+        return " ".join((matches[-1] if matches else answer).split())
+
+    def accepts(self, verdict: str) -> bool:
+        """Whether a verifier's reply accepts the answer that it was shown."""
+        return re.search(self.config["accept_pattern"], verdict.strip(), re.IGNORECASE) is not None
+
+    def options(self, decoder: str) -> dict[str, Any]:
+        """This pack's defaults for a decoder's options, where they differ from the paper's."""
+        return dict(self.config.get("options", {}).get(decoder, {}))
+
+    @cached_property
+    def _patterns(self) -> tuple[re.Pattern[str], ...]:
+        return tuple(re.compile(entry["pattern"]) for entry in self.config.get("questions", ()))

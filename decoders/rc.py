@@ -1,0 +1,72 @@
+"""RC, the reasoning cache: reason, summarise, discard, reason again (arXiv 2602.03773, section 5.1)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from decoders.base import Completion, Decoder, Run, Task
+
+
+class RC(Decoder):
+    """z_t ~ p(· | x, s_{t-1}), s_t ~ p(· | x, s_{t-1}, z_t) for t = 1 … T, s_0 empty; the answer is that of z_T.
+
+    Every turn restates the problem; the new summary replaces the old one; the reasoning is thrown away, so the context
+    stays bounded however many turns there are. Where z_T was cut before it ended with an answer, the newest turn that
+    has one is returned instead (ours; the paper returns z_T as it is).
+    """
+
+    name: ClassVar[str] = "rc"
+    paper: ClassVar[str] = "Reasoning Cache, arXiv 2602.03773"
+
+    turns: int = Field(default=12, ge=1, le=1024)
+    """Reasoning turns T; there are T - 1 summaries."""
+    reasoning_tokens: int = Field(default=16384, ge=1)
+    """Tokens of one reasoning turn at most, H_R in the paper: about the length at which the model stops by itself."""
+    summary_tokens: int = Field(default=2048, ge=1)
+    """Tokens of one summary at most, H_S in the paper."""
+    summary_model: str | None = None
+    """Another served model that writes the summaries."""
+    stop_when_stable: int = Field(default=0, ge=0)
+    """Stop once this many turns in a row gave the same answer; 0, as in the paper, never stops early."""
+
+    async def decode(self, task: Task, run: Run) -> Completion:
+        """The paper's loop."""
+        summary, drafts = "", list[Completion]()
+        for turn in range(1, self.turns + 1):
+            draft = await run.generate(
+                run.prompt("reason", task, summary=summary),
+                role="reason",
+                max_tokens=self.reasoning_tokens,
+                final=turn == self.turns,
+            )
+            drafts.append(draft)
+            if draft.answered or run.best is None:
+                run.answer(draft)
+            if turn == self.turns or self._stable(drafts, run):
+                break
+            summary = await self._summarise(task, run, summary, draft) or summary
+        assert run.best is not None
+        return drafts[-1] if drafts[-1].answered else run.best
+
+    async def _summarise(self, task: Task, run: Run, summary: str, draft: Completion) -> str:
+        prompt = run.prompt(
+            "summarise",
+            task,
+            model=self.summary_model,
+            summary=summary,
+            draft=draft.text,
+            reasoning=draft.reasoning,
+            answer=draft.answer,
+        )
+        done = await run.generate(
+            prompt, role="summarise", max_tokens=self.summary_tokens, model=self.summary_model
+        )
+        return done.answer.strip()
+
+    def _stable(self, drafts: list[Completion], run: Run) -> bool:
+        newest = drafts[-self.stop_when_stable :] if self.stop_when_stable else []
+        if len(newest) < self.stop_when_stable or not all(d.answered for d in newest):
+            return False
+        return len({run.pack().extract(d.answer) for d in newest}) == 1
