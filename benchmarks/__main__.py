@@ -1,0 +1,50 @@
+"""`longthink bench`: picks the benchmark. Rule: only the benchmark that was asked for is imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import cast
+
+COMMANDS = {
+    "accuracy": "share of right answers over the tokens spent, against a running endpoint",
+    "load": "requests per second, latency and time to first token of an endpoint under load",
+    "engine": "tokens per second of the embedded engine",
+    "plot": "a picture of accuracy against generated tokens from the results of `accuracy`",
+    "compare": "two results of `accuracy` at equal tokens, problem by problem",
+}
+
+Command = Callable[[Sequence[str]], int | None]
+
+
+def usage() -> str:
+    """The commands and what they measure."""
+    lines = [f"  {name:<10}{about}" for name, about in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: longthink bench COMMAND [options]",
+            "",
+            *lines,
+            "",
+            "longthink bench COMMAND --help tells the options.",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one benchmark and return its exit status: 0, 1 after errors in the measurement, 2 after wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"unknown benchmark {name!r}\n{usage()}", file=sys.stderr)
+        return 2
+    run = cast("Command", import_module(f"benchmarks.{name}").main)
+    return run(rest) or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Asks an OpenAI-compatible endpoint one question at a time, and again where asking again can help.
+
+Rule: token counts are the server's own; a reply without them is an error, never an estimate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+RETRIED = frozenset({408, 429, 502, 503, 504})
+REFUSED = frozenset({401, 403, 404, 405})
+LONGEST_WAIT = 60.0
+
+
+class RequestFailed(Exception):
+    """No usable reply, after all attempts. `retries` says how many there were after the first."""
+
+    def __init__(self, message: str, retries: int) -> None:
+        super().__init__(message)
+        self.retries = retries
+
+
+class EndpointRefused(Exception):
+    """The endpoint will refuse every other request too: wrong address, key or model."""
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Details(_Lenient):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(_Lenient):
+    completion_tokens: int
+    prompt_tokens: int = 0
+    completion_tokens_details: _Details | None = None
+
+
+class _Message(_Lenient):
+    content: str | None = None
+
+
+class _Choice(_Lenient):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Vendor(_Lenient):
+    by_role: JsonValue = None
+
+
+class _Body(_Lenient):
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage
+    longthink: _Vendor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the benchmark needs of a chat completion. `seconds` is the last attempt alone."""
+
+    answer: str
+    finish: str | None
+    completion_tokens: int
+    reasoning_tokens: int
+    prompt_tokens: int
+    by_role: JsonValue
+    seconds: float
+    retries: int
+
+
+class Endpoint:
+    """`POST {url}/chat/completions`, with at most `retries` further attempts after 429, 503 and lost connections."""
+
+    def __init__(
+        self, url: str, *, api_key: str | None = None, connections: int = 64, timeout: float = 600, retries: int = 6
+    ) -> None:
+        self._retries = retries
+        self._client = httpx.AsyncClient(
+            base_url=url.rstrip("/") + "/",
+            headers={"authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=httpx.Timeout(timeout, connect=10),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        )
+
+    async def ask(self, body: Mapping[str, JsonValue]) -> Reply:
+        """One chat completion. Raises `RequestFailed`, or `EndpointRefused` where going on makes no sense."""
+        for attempt in range(self._retries + 1):
+            started = time.perf_counter()
+            wait: float | None = None
+            try:
+                response = await self._client.post("chat/completions", json=dict(body))
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError, httpx.ReadError) as error:
+                problem = f"{type(error).__name__}: {error}"
+            except httpx.HTTPError as error:
+                raise RequestFailed(f"{type(error).__name__}: {error}", attempt) from error
+            else:
+                if response.is_success:
+                    return _reply(response, time.perf_counter() - started, attempt)
+                problem = f"HTTP {response.status_code}: {_message(response)}"
+                if response.status_code in REFUSED:
+                    raise EndpointRefused(problem)
+                if response.status_code not in RETRIED:
+                    raise RequestFailed(problem, attempt)
+                wait = _retry_after(response)
+            if attempt < self._retries:
+                await asyncio.sleep(_backoff(attempt) if wait is None else wait)
+        raise RequestFailed(problem, self._retries)
+
+    async def __aenter__(self) -> Endpoint:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+
+def _reply(response: httpx.Response, seconds: float, retries: int) -> Reply:
+    try:
+        body = _Body.model_validate_json(response.content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RequestFailed(f"the reply is not a chat completion: {place}: {first['msg']}", retries) from error
+    usage, choice = body.usage, body.choices[0]
+    details = usage.completion_tokens_details
+    return Reply(
+        answer=choice.message.content or "",
+        finish=choice.finish_reason,
+        completion_tokens=usage.completion_tokens,
+        reasoning_tokens=(details and details.reasoning_tokens) or 0,
+        prompt_tokens=usage.prompt_tokens,
+        by_role=body.longthink.by_role if body.longthink else None,
+        seconds=seconds,
+        retries=retries,
+    )
+
+
+def _message(response: httpx.Response) -> str:
+    """The error's text, out of OpenAI's error object where it is one."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    text: str = response.headers.get("retry-after", "")
+    return min(float(text), LONGEST_WAIT) if text.replace(".", "", 1).isdigit() else None
+
+
+def _backoff(attempt: int) -> float:
+    """Doubling from half a second, with full jitter on the upper half so that workers do not come back together."""
+    return min(LONGEST_WAIT, 0.5 * 2.0**attempt) * random.uniform(0.5, 1.0)

@@ -1,0 +1,48 @@
+"""Tables for people: Markdown, with the command, date and hardware that a figure is worth nothing without.
+
+Rule: no secret and no host name gets into a report.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+SECRETS = ("--api-key", "--against-api-key")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are figures and stand to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '∣') for cell in line)} |" for line in lines)
+
+
+def percent(share: float) -> str:
+    """`85.3 %`."""
+    return f"{100 * share:.1f} %"
+
+
+def provenance(command: str, argv: Sequence[str]) -> str:
+    """What was run, when and on what."""
+    shown = [
+        "…"
+        if before in SECRETS
+        else word.split("=")[0] + "=KEY"
+        if word.startswith(tuple(f"{s}=" for s in SECRETS))
+        else word
+        for before, word in zip(["", *argv], argv, strict=False)
+    ]
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return f"`longthink bench {command} {shlex.join(shown)}`  \n{datetime.now(UTC):%Y-%m-%d}, client on {machine}"
+
+
+def publish(text: str, file: Path | None) -> None:
+    """Print, and write to the file if there is one."""
+    print(text)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n", encoding="utf-8")

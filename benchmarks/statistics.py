@@ -1,0 +1,130 @@
+"""The statistics behind the tables: intervals, paired tests, and comparisons at equal tokens.
+
+Rule: two settings are compared on the same problems, and what is resampled is the problems, never single answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, comb, log, sqrt
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Both ends belong to it."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its interval."""
+
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """One decoder's results: rows are settings, columns are problems.
+
+    `correct` is 1 or 0, `tokens` counts everything generated. Two that are compared have the same columns.
+    """
+
+    correct: Array
+    tokens: Array
+
+
+def wilson(correct: float, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a share p = correct / n (Wilson 1927).
+
+    (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n), z the normal quantile of (1 + confidence) / 2. It stays inside
+    0..1 and is sound at 0 % and 100 %, where the textbook interval has no width. Without data it is 0..1.
+    """
+    if n == 0:
+        return Interval(0.0, 1.0)
+    z, p = NormalDist().inv_cdf((1 + confidence) / 2), correct / n
+    middle = p + z * z / (2 * n)
+    half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return Interval(max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale))
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Exact two-sided p-value of paired outcomes (the exact form of McNemar's test).
+
+    Only problems that exactly one side solved count: with n = wins + losses of them, p = min(1, 2 P(X ≤ min(wins,
+    losses))), X ~ Binomial(n, ½). Without any, p = 1.
+    """
+    n = wins + losses
+    tail = sum(comb(n, k) for k in range(min(wins, losses) + 1))
+    return float(min(1.0, 2 * tail / 2**n))
+
+
+def interpolate(tokens: Sequence[float], values: Sequence[float], at: float) -> float | None:
+    """The value at `at` tokens, on the straight line in log(tokens) between the two neighbouring settings.
+
+    y = y₁ + (y₂ - y₁) · ln(at / x₁) / ln(x₂ / x₁). Logarithmic, because settings are spaced by doubling and scaling
+    curves are nearly straight in log(tokens); and because it is never below the linear chord where a curve rises, it
+    is the choice that favours the baseline that is read off. None outside the measured range: nothing is extrapolated.
+    """
+    points = sorted(zip(tokens, values, strict=True))
+    if not points or not points[0][0] <= at <= points[-1][0]:
+        return None
+    for (x1, y1), (x2, y2) in pairwise(points):
+        if x1 <= at <= x2 and x1 < x2:
+            return y1 + (y2 - y1) * log(at / x1) / log(x2 / x1)
+    return next(y for x, y in points if x == at)
+
+
+def ratio_at(
+    a: Outcomes, b: Outcomes, at: float, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> Estimate | None:
+    """Accuracy of `a` over accuracy of `b`, both interpolated at `at` tokens; None where one was not measured there.
+
+    The interval is the percentile bootstrap over problems: each replicate draws problems with replacement, the same
+    ones for both sides, and computes mean tokens, accuracies, interpolation and ratio anew. A replicate whose range
+    ends just short of `at` takes its nearest end. A ratio to zero is infinite; 0 / 0 counts as 1.
+    """
+    ours, theirs = (interpolate(list(o.tokens.mean(1)), list(o.correct.mean(1)), at) for o in (a, b))
+    if ours is None or theirs is None:
+        return None
+    problems = a.correct.shape[1]
+    weights = np.random.default_rng(seed).multinomial(problems, [1 / problems] * problems, resamples) / problems
+    ratios = np.sort(_divide(_replicates(a, weights, at), _replicates(b, weights, at)))
+    # order statistics, not interpolated ones: between a finite and an infinite ratio there is nothing
+    cut = int((1 - confidence) / 2 * resamples)
+    interval = Interval(float(ratios[cut]), float(ratios[resamples - 1 - cut]))
+    return Estimate(float(_divide(np.array([ours]), np.array([theirs]))[0]), interval)
+
+
+def _replicates(outcomes: Outcomes, weights: Array, at: float) -> Array:
+    """The interpolated accuracy of every replicate, shape (replicates,)."""
+    tokens, correct = weights @ outcomes.tokens.T, weights @ outcomes.correct.T
+    order = np.argsort(tokens, axis=1)
+    x = np.log(np.maximum(np.take_along_axis(tokens, order, 1), 1e-9))
+    y = np.take_along_axis(correct, order, 1)
+    return np.array([np.interp(log(at), xs, ys) for xs, ys in zip(x, y, strict=True)])
+
+
+def _divide(a: Array, b: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = a / b
+    return np.where((a == 0) & (b == 0), 1.0, ratio)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Nearest rank: the smallest value that at least `share` of all values do not exceed; NaN of none."""
+    if not values:
+        return float("nan")
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, ceil(share * len(ordered)) - 1))]
