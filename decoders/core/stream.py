@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from decoders.base import Decoder
 from decoders.core.errors import BudgetExhausted
@@ -17,11 +18,18 @@ async def events(decoder: Decoder, task: Task, run: Run) -> AsyncGenerator[Event
     Closing the generator cancels the decoder and with it every engine call it has open. Errors other than an empty
     purse are raised here once all events before them are read.
     """
+    async with aclosing(batches(decoder, task, run)) as stream:
+        async for batch in stream:
+            for event in batch:
+                yield event
+
+
+async def batches(decoder: Decoder, task: Task, run: Run) -> AsyncGenerator[list[Event], None]:
+    """What `events` yields, in the groups that were waiting together: a slow reader gets few and large ones."""
     driver = asyncio.create_task(_drive(decoder, task, run), name=f"decoder {decoder.name}")
     try:
         while batch := await run.outbox.drain():
-            for event in batch:
-                yield event
+            yield batch
         await driver
     finally:
         driver.cancel()

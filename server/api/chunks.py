@@ -1,0 +1,61 @@
+"""Chat completion chunks as bytes. Rule: what is the same in every chunk of a response is encoded once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from decoders.core.engine import Finish
+from server.narrator import Piece
+
+_NO_FINISH = b'},"logprobs":null,"finish_reason":null}]'
+
+
+class ChunkWriter:
+    """Encodes the chunks of one response; `alias` repeats reasoning as `reasoning_content`."""
+
+    def __init__(self, completion_id: str, created: int, model: str, *, usage: bool, alias: bool) -> None:
+        head = orjson.dumps(
+            {"id": completion_id, "object": "chat.completion.chunk", "created": created, "model": model}
+        )
+        self._head = b"data: " + head[:-1] + b","
+        # OpenAI sends a null usage in every other chunk once the client has asked for the last one
+        self._tail = b',"usage":null}\n\n' if usage else b"}\n\n"
+        self._alias = alias
+        self._marks: dict[str, bytes] = {}
+
+    def piece(self, index: int, piece: Piece) -> bytes:
+        """A piece of reasoning or answer."""
+        text = orjson.dumps(piece.text)
+        start = b'%b"choices":[{"index":%d,"delta":{"' % (self._head, index)
+        if piece.kind == "content":
+            return b'%bcontent":%b%b%b' % (start, text, _NO_FINISH, self._tail)
+        mark = self._marks.get(piece.key)
+        if mark is None:
+            mark = b',"longthink":' + orjson.dumps({"step": piece.key, "role": piece.role})
+            self._marks[piece.key] = mark
+        if self._alias:
+            text = text + b',"reasoning_content":' + text
+        return b'%breasoning":%b%b%b%b' % (start, text, _NO_FINISH, mark, self._tail)
+
+    def role(self, index: int) -> bytes:
+        """The first chunk of a choice."""
+        return b'%b"choices":[{"index":%d,"delta":{"role":"assistant","content":""%b%b' % (
+            self._head,
+            index,
+            _NO_FINISH,
+            self._tail,
+        )
+
+    def finish(
+        self, index: int, reason: Finish, logprobs: dict[str, Any] | None, longthink: dict[str, Any] | None
+    ) -> bytes:
+        """The last chunk of a choice; it carries the log-probabilities of the whole answer."""
+        choice = {"index": index, "delta": {}, "logprobs": logprobs, "finish_reason": reason}
+        body = orjson.dumps({"choices": [choice], **({"longthink": longthink} if longthink else {})})
+        return self._head + body[1:-1] + self._tail
+
+    def usage(self, usage: dict[str, Any], longthink: dict[str, Any]) -> bytes:
+        """The last chunk of a response whose client wants the usage."""
+        return self._head + orjson.dumps({"choices": [], "usage": usage, "longthink": longthink})[1:] + b"\n\n"

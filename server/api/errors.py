@@ -1,0 +1,99 @@
+"""Errors on the wire, in OpenAI's form. Rule: every response that is no success has this body, whatever its cause."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from decoders.core.errors import EngineUnavailable, InvalidRequest, LongThinkError, UnknownModel
+from server.connections import ClientLeft, Refused
+
+CLIENT_LEFT = 499
+"""nginx's status for a request whose client has gone; it is logged, nobody receives it."""
+
+_HTTP = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large", 415: "unsupported_media_type"}
+_PYDANTIC = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
+
+
+class ApiError(LongThinkError):
+    """An error that only the HTTP layer knows: a status with the fields of the body."""
+
+    def __init__(self, status: int, message: str, *, code: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.param = status, code, param
+
+
+def describe(error: Exception) -> tuple[int, dict[str, Any]]:
+    """Status and body for an error; foreign errors say nothing about the inside of the server."""
+    match error:
+        case ApiError():
+            kind = "invalid_request_error" if error.status < 500 else "server_error"
+            return error.status, body(str(error), kind, error.param, error.code)
+        case UnknownModel():
+            return 404, body(str(error), "invalid_request_error", error.param, error.code)
+        case InvalidRequest():
+            return 400, body(str(error), "invalid_request_error", error.param, error.code)
+        case Refused():
+            return 503, body(str(error), "server_error", None, "overloaded")
+        case EngineUnavailable():
+            return 503, body(str(error), "server_error", None, "engine_unavailable")
+        case ClientLeft():
+            return CLIENT_LEFT, body(str(error), "invalid_request_error", None, "client_closed_request")
+        case LongThinkError():
+            return 500, body(str(error), "server_error", None, "engine_error")
+        case HTTPException():
+            code = _HTTP.get(error.status_code, "invalid_request")
+            return error.status_code, body(str(error.detail), "invalid_request_error", None, code)
+        case _:
+            return 500, body("the server failed to answer; its log says why", "server_error", None, "internal_error")
+
+
+def body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
+    """OpenAI's error object."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def invalid(error: ValidationError, fields: Iterable[str]) -> InvalidRequest:
+    """The first thing that pydantic found wrong, with the field written as OpenAI does: `messages[0].role`."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    param = path(first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(first["loc"][-1]), list(fields), 1) if len(first["loc"]) == 1 else []
+        message = f"unknown parameter {param}" + (f": did you mean {near[0]}?" if near else "")
+    else:
+        message = f"{param}: {first['msg']}"
+    return InvalidRequest(message, param=param or None, code=_PYDANTIC.get(first["type"], "invalid_value"))
+
+
+def path(loc: Iterable[int | str]) -> str:
+    """A location as pydantic gives it, as text."""
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text[:200]
+
+
+def respond(error: Exception, headers: Mapping[str, str] | None = None) -> Response:
+    """The whole response for an error."""
+    status, content = describe(error)
+    extra = dict(headers or {})
+    if status == 503:
+        extra["retry-after"] = "1"
+    return Response(orjson.dumps(content), status, extra, "application/json")
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app come out in this form."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return respond(error, getattr(error, "headers", None))
+
+    for kind in (LongThinkError, HTTPException):
+        app.add_exception_handler(kind, handle)

@@ -1,0 +1,46 @@
+"""GET /v1/models: every served model, alone and with each decoder, so that any client can pick one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from decoders import registry
+from server.api.openapi import ERRORS
+from server.service import Service
+
+
+def router(service: Service, created: int) -> APIRouter:
+    """The routes; `created` is the Unix time that all models carry."""
+    routes = APIRouter()
+
+    def entry(name: str, decoder: str | None) -> dict[str, Any]:
+        return {
+            "id": f"{name}:{decoder}" if decoder else name,
+            "object": "model",
+            "created": created,
+            "owned_by": "longthink",
+            "parent": name if decoder else None,
+            "decoder": decoder or service.decoder,
+            "max_model_len": service.models[name].engine.context_length,
+        }
+
+    @routes.get("/v1/models", response_class=Response)
+    async def list_models() -> Response:
+        """All models, each with all decoders as `model:decoder`."""
+        data = [entry(name, decoder) for name in service.models for decoder in (None, *registry())]
+        return _json({"object": "list", "data": data})
+
+    @routes.get("/v1/models/{model:path}", response_class=Response, responses={404: ERRORS[404]})
+    async def retrieve_model(model: str) -> Response:
+        """One model."""
+        return _json(entry(*service.resolve(model)))
+
+    return routes
+
+
+def _json(content: Any) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")

@@ -1,0 +1,53 @@
+"""What FastAPI cannot find out by itself, because the routes read and write bytes. Rule: schemas stand in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+_ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+            "required": ["message", "type", "param", "code"],
+        }
+    },
+    "required": ["error"],
+}
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {"application/json": {"schema": _ERROR}}}
+    for status, text in {
+        400: "A field is wrong; `param` names it.",
+        404: "There is no such model.",
+        413: "The body is too large.",
+        415: "The body is not JSON.",
+        503: "Too many requests, not ready, or shutting down.",
+    }.items()
+}
+
+
+def request_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The description of a JSON body."""
+    schema = model.model_json_schema()
+    schema = _inline(schema, schema.pop("$defs", {}))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _inline(node: Any, definitions: dict[str, Any]) -> Any:
+    """The schema with every reference replaced by what it refers to."""
+    if isinstance(node, list):
+        return [_inline(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _inline(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    return {key: _inline(value, definitions) for key, value in node.items()}

@@ -1,0 +1,212 @@
+"""Chat completions on the wire: the request as a pydantic model, the responses as plain objects for orjson.
+
+Rule: the request model is the API's documentation, and a field that is not in it, misspelt or from a newer API, is
+refused; the responses follow OpenAI's schema to the letter and keep what is ours under `longthink`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+
+from decoders.core.engine import TokenLogprob
+from decoders.core.errors import InvalidRequest
+from decoders.core.messages import Message
+from decoders.core.trace import Completion, Usage
+from server.api import errors
+from server.api.fields import DecoderChoice, DecoderField, NothingField, Role, StopField, TextField, refuse_unsupported
+from server.budgets import Effort
+from server.service import Ask
+
+_Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_Flag = StrictBool | None
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, frozen=True)
+
+
+class MessageIn(_Wire):
+    """One message; what an assistant's earlier reply carries beside its text is accepted and not used."""
+
+    role: Role
+    content: TextField = None
+    name: str | None = None
+    """Accepted and not used: no chat template here knows it."""
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    annotations: list[Any] | None = None
+    audio: NothingField = None
+    function_call: NothingField = None
+    tool_calls: NothingField = None
+
+
+class StreamOptions(_Wire):
+    """How to stream."""
+
+    include_usage: _Flag = None
+    """Send a last chunk with the usage and no choices."""
+    include_obfuscation: _Flag = None
+    """Accepted and not used."""
+
+
+class ChatRequest(_Wire):
+    """A chat completion request: OpenAI's fields, those of vLLM in common use, and `decoder`."""
+
+    model: str
+    """A served model, or `model:decoder`."""
+    messages: list[MessageIn] = Field(min_length=1)
+    """The conversation; its last message is the user's question."""
+    decoder: DecoderField = DecoderChoice()
+    """The decoder's name, or an object of its name and its options; see /v1/decoders."""
+    stream: _Flag = None
+    stream_options: StreamOptions | None = None
+    n: int | None = Field(default=None, ge=1, le=8)
+    """Independent answers; the request's budget is split among them equally."""
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    """Tokens that may be generated for this request, all steps and choices together."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """The older name of max_completion_tokens."""
+    reasoning_effort: Effort | None = None
+    """A share of the server's largest budget; together with max_completion_tokens the smaller one counts."""
+    thinking_token_budget: int | None = Field(default=None, ge=1)
+    """A further limit on what is generated."""
+    include_reasoning: _Flag = None
+    """Whether the reasoning is sent; it is by default."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=-1, le=1_000_000)
+    """0 or -1 to consider all tokens."""
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    stop: StopField = ()
+    seed: _Int64 | None = None
+    """The same seed gives the same answer; a random one is taken and reported without it."""
+    logprobs: _Flag = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    metadata: dict[str, Any] | None = None
+    """Accepted and not used, as are all fields below."""
+    user: str | None = None
+    parallel_tool_calls: _Flag = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    verbosity: str | None = None
+
+    @classmethod
+    def parse(cls, body: Any) -> ChatRequest:
+        """A request from its decoded JSON. Raises `InvalidRequest` naming the field."""
+        if not isinstance(body, dict):
+            raise InvalidRequest("the body is a JSON object", code="invalid_json")
+        refuse_unsupported(body)
+        try:
+            return cls.model_validate(body)
+        except ValidationError as error:
+            raise errors.invalid(error, cls.model_fields) from error
+
+    def ask(self) -> Ask:
+        """The same in the service's terms. Raises `InvalidRequest` where fields do not fit together."""
+        limit, param = self._limit()
+        top_k = 0 if self.top_k == -1 else self.top_k
+        sampling = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": top_k,
+            "min_p": self.min_p,
+            "presence_penalty": self.presence_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "stop": self.stop or None,
+            "logprobs": self._logprobs(),
+        }
+        if self.stream_options is not None and not self.stream:
+            raise InvalidRequest("stream_options is only allowed with stream: true", param="stream_options")
+        return Ask(
+            model=self.model,
+            messages=self._messages(),
+            decoder=self.decoder.name,
+            options=self.decoder.options,
+            max_tokens=limit,
+            max_tokens_param=param,
+            effort=self.reasoning_effort,
+            thinking_cap=self.thinking_token_budget,
+            sampling={name: value for name, value in sampling.items() if value is not None},
+            seed=self.seed,
+            n=self.n or 1,
+        )
+
+    def _limit(self) -> tuple[int | None, str]:
+        if self.max_completion_tokens is None:
+            return self.max_tokens, "max_tokens"
+        if self.max_tokens not in (None, self.max_completion_tokens):
+            raise InvalidRequest("max_tokens and max_completion_tokens differ: send one of them", param="max_tokens")
+        return self.max_completion_tokens, "max_completion_tokens"
+
+    def _logprobs(self) -> int | None:
+        if self.logprobs:
+            return self.top_logprobs or 0
+        if self.top_logprobs is not None:
+            raise InvalidRequest("top_logprobs is only allowed with logprobs: true", param="top_logprobs")
+        return None
+
+    def _messages(self) -> tuple[Message, ...]:
+        messages = []
+        for place, message in enumerate(self.messages):
+            if message.content is None and message.role != "assistant":
+                param = f"messages[{place}].content"
+                raise InvalidRequest(f"{param} is missing", param=param, code="missing_required_parameter")
+            # few chat templates know the developer role, which means what system meant before
+            role = "system" if message.role == "developer" else message.role
+            messages.append(Message(role, message.content or ""))
+        if messages[-1].role != "user":
+            param = f"messages[{len(messages) - 1}].role"
+            raise InvalidRequest("the last message must be the user's", param=param)
+        return tuple(messages)
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """OpenAI's usage: completion tokens are all that was generated, reasoning tokens are among them."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def logprobs_object(completion: Completion | None, wanted: bool) -> dict[str, Any] | None:
+    """Log-probabilities of the answer's tokens, those of the thinking block left out."""
+    if not wanted or completion is None:
+        return None
+    shown = completion.logprobs[len(completion.logprobs) - completion.answer_tokens :]
+    return {"content": [_token(entry) for entry in shown], "refusal": None}
+
+
+def _token(entry: TokenLogprob) -> dict[str, Any]:
+    rivals = [_rival(text, logprob) for _, text, logprob in entry.top]
+    return {**_rival(entry.text, entry.logprob), "top_logprobs": rivals}
+
+
+def _rival(text: str, logprob: float) -> dict[str, Any]:
+    # OpenAI's floor, where the logarithm is minus infinity and JSON has no number for it
+    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode("utf-8", "replace"))}
+
+
+def completion_object(head: Mapping[str, Any], choices: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
+    """A whole response."""
+    return {**head, "object": "chat.completion", "choices": choices, "usage": usage_object(usage)}
+
+
+def message_object(content: str, reasoning: str, *, alias: bool) -> dict[str, Any]:
+    """The assistant's message of a choice."""
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+    if reasoning:
+        message["reasoning"] = reasoning
+        if alias:
+            message["reasoning_content"] = reasoning
+    return message

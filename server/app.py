@@ -1,0 +1,55 @@
+"""Puts the server together. Rule: everything is passed in or made here; two apps in one process share nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from decoders.core.run import Model
+from server.api import chat, decoders, errors, health, models
+from server.connections import Connections
+from server.envelope import Envelope
+from server.metrics import Metrics
+from server.service import Service
+from server.settings import Settings
+
+
+def create_app(settings: Settings, served: Mapping[str, Model], connections: Connections | None = None) -> FastAPI:
+    """The app over models that are ready; it closes their engines when it ends.
+
+    Whoever runs the app passes `connections` in order to drain them.
+    """
+    service = Service(served, decoder=settings.decoder, max_budget=settings.max_budget, effort=settings.effort)
+    connections = connections or Connections(settings.max_requests)
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        yield
+        for model in served.values():
+            await model.engine.aclose()
+
+    app = FastAPI(
+        title="longthink",
+        summary="Decoders that turn a token budget into a better answer, behind the OpenAI API.",
+        version=health.installed_version(),
+        lifespan=lifespan,
+    )
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
+    errors.install(app)
+    app.include_router(
+        chat.router(
+            service,
+            connections,
+            metrics,
+            keep_alive=settings.keep_alive_seconds,
+            reasoning_content=settings.reasoning_content,
+        )
+    )
+    app.include_router(models.router(service, int(time.time())))
+    app.include_router(decoders.router(service))
+    app.include_router(health.router(service, connections, metrics))
+    return app

@@ -1,0 +1,93 @@
+"""The requests in progress. Rule: work for a client ends when the client leaves, and when the server's time is up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from decoders.core.errors import LongThinkError
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class ClientLeft(LongThinkError):
+    """Nobody is there to read the answer."""
+
+
+class Refused(LongThinkError):
+    """The server takes no further request now."""
+
+
+class Connections:
+    """Counts what is in progress, refuses what is too much, and ends it all at shutdown."""
+
+    def __init__(self, limit: int) -> None:
+        self.draining = False
+        self._limit = limit
+        self._open: set[Connected] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def enter(self, receive: Receive) -> Connected:
+        """A guard for one request's work. Raises `Refused` when the server is full or about to stop."""
+        if self.draining:
+            raise Refused("the server is shutting down")
+        if len(self._open) >= self._limit:
+            raise Refused(f"the server is at its limit of {self._limit} requests in progress")
+        return Connected(receive, self._open)
+
+    def stop(self) -> None:
+        """End whatever is still in progress."""
+        for connected in list(self._open):
+            connected.end(Refused("the server is shutting down"))
+
+
+class Connected:
+    """Cancels the body of its `async with` as soon as the client leaves, which is then raised as `ClientLeft`.
+
+    The watcher only sees the connection close once the request's body has been read.
+    """
+
+    def __init__(self, receive: Receive, peers: set[Connected]) -> None:
+        self._receive = receive
+        self._peers = peers
+        self._reason: LongThinkError | None = None
+        self._inside = False
+
+    async def __aenter__(self) -> Connected:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._inside = True
+        self._peers.add(self)
+        self._watcher = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._inside = False
+        self._peers.discard(self)
+        self._watcher.cancel()
+        if self._reason is None:
+            return
+        if kind is None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)  # the cancellation is on its way and must not hit what comes after
+        if self._task.uncancel() == 0 and kind in (None, asyncio.CancelledError):
+            raise self._reason from None
+
+    def end(self, reason: LongThinkError) -> None:
+        """Cancel the body; `reason` is raised in its place."""
+        if self._inside and self._reason is None:
+            self._reason = reason
+            self._task.cancel()
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.end(ClientLeft("the client closed the connection"))

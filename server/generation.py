@@ -1,0 +1,116 @@
+"""One request at work: its runs side by side, told in order, counted and measured.
+
+Rule: whoever reads `pieces` to the end has seen everything; whoever stops reading has stopped every engine call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from decoders.core.engine import Finish
+from decoders.core.events import Answer, Event
+from decoders.core.run import Run
+from decoders.core.stream import batches
+from decoders.core.trace import Usage
+from server.metrics import Watch
+from server.narrator import Narrator, Piece
+from server.service import Order
+
+Batches = AsyncGenerator[list[Event], None]
+
+
+class Generation:
+    """The runs of one order."""
+
+    def __init__(self, order: Order, runs: Sequence[Run], watch: Watch) -> None:
+        self.order = order
+        self._runs = runs
+        self._watch = watch
+        self._narrators = [Narrator() for _ in runs]
+
+    async def pieces(self) -> AsyncGenerator[list[tuple[int, Piece]], None]:
+        """What there is to show, by choice, as it arrives; an empty list when something began without a word."""
+        order = self.order
+        sources = [batches(order.decoder, order.task, run) for run in self._runs]
+        with self._watch as watch:
+            try:
+                async with aclosing(_one(sources[0]) if len(sources) == 1 else _together(sources)) as merged:
+                    async for index, batch in merged:
+                        watch.batch(batch)
+                        yield [(index, piece) for piece in self._narrators[index].tell(batch)]
+                finish = "length" if any(a.finish == "length" for a in self.answers) else "stop"
+                watch.done(self.usage(), order.budget, finish)
+            finally:
+                watch.spent(self.usage(), sum(run.budget.spent for run in self._runs))
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The answer of each choice, once all are there."""
+        return [n.answer for n in self._narrators if n.answer is not None]
+
+    def answer(self, index: int) -> Answer | None:
+        """The answer of one choice, once it is there."""
+        return self._narrators[index].answer
+
+    def usage(self) -> Usage:
+        """Exact counts, over all choices."""
+        if len(self._runs) == 1:
+            return self._runs[0].trace.usage()
+        total = Usage()
+        for run in self._runs:
+            usage = run.trace.usage()
+            by_role = dict(total.by_role)
+            for role, tokens in usage.by_role.items():
+                by_role[role] = by_role.get(role, 0) + tokens
+            total = Usage(
+                prompt_tokens=total.prompt_tokens + usage.prompt_tokens,
+                cached_tokens=total.cached_tokens + usage.cached_tokens,
+                completion_tokens=total.completion_tokens + usage.completion_tokens,
+                reasoning_tokens=total.reasoning_tokens + usage.reasoning_tokens,
+                steps=total.steps + usage.steps,
+                by_role=by_role,
+            )
+        return total
+
+    def finish(self, index: int) -> Finish:
+        """Why one choice ended."""
+        answer = self._narrators[index].answer
+        return answer.finish if answer else "length"
+
+
+async def _one(source: Batches) -> AsyncGenerator[tuple[int, list[Event]], None]:
+    async with aclosing(source):
+        async for batch in source:
+            yield 0, batch
+
+
+async def _together(sources: Sequence[Batches]) -> AsyncGenerator[tuple[int, list[Event]], None]:
+    """Batches of several runs as they come; the first failure is raised and ends the others."""
+    queue: asyncio.Queue[tuple[int, list[Event] | Exception | None]] = asyncio.Queue(len(sources))
+
+    async def pump(index: int, source: Batches) -> None:
+        try:
+            async with aclosing(source):
+                async for batch in source:
+                    await queue.put((index, batch))
+            await queue.put((index, None))
+        except Exception as error:
+            await queue.put((index, error))
+
+    pumps = [asyncio.create_task(pump(i, source)) for i, source in enumerate(sources)]
+    try:
+        ended = 0
+        while ended < len(pumps):
+            index, item = await queue.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                ended += 1
+            else:
+                yield index, item
+    finally:
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)

@@ -1,0 +1,92 @@
+"""Puts a run's events into reading order. Rule: reasoning is told one step at a time, whatever runs side by side.
+
+The step that started first is told as it is generated; what the others say meanwhile waits until their turn. So the
+text is the same whether it is streamed or not, and however the steps interleave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from decoders.core.events import Answer, Delta, Event, StepFinished, StepStarted
+
+_BREAK = "\n\n"
+
+
+@dataclass(slots=True)
+class Piece:
+    """Text to show, by the step that it comes from."""
+
+    kind: Literal["reasoning", "content"]
+    text: str
+    key: str
+    role: str
+
+
+class Narrator:
+    """One run's story: reasoning of all steps, and the answer part of final steps as content."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self._waiting: dict[str, list[Delta]] = {}
+        self._finished: set[str] = set()
+        self._told: tuple[str, str] | None = None
+        self._content: list[str] = []
+        self._pieces: list[Piece] = []
+
+    def tell(self, batch: Iterable[Event]) -> list[Piece]:
+        """What there is to show after these events; neighbours of one kind and step come as one piece."""
+        self._pieces = []
+        for event in batch:
+            if isinstance(event, Delta):
+                self._delta(event)
+            elif isinstance(event, StepStarted):
+                self._waiting[event.key] = []
+            elif isinstance(event, StepFinished):
+                self._finished.add(event.key)
+                self._turn(everything=False)
+            else:
+                self._turn(everything=True)
+                self._end(event)
+        return self._pieces
+
+    def _delta(self, delta: Delta) -> None:
+        if delta.final and delta.channel == "answer":
+            self._content.append(delta.text)
+            self._show("content", delta.text, delta)
+        elif delta.key == next(iter(self._waiting), delta.key):
+            self._reason(delta)
+        else:
+            self._waiting[delta.key].append(delta)
+
+    def _turn(self, *, everything: bool) -> None:
+        """Close finished steps from the front and let the next one speak."""
+        while self._waiting and (everything or next(iter(self._waiting)) in self._finished):
+            self._waiting.pop(next(iter(self._waiting)))
+            following = next(iter(self._waiting.values()), [])
+            for delta in following:
+                self._reason(delta)
+            following.clear()
+
+    def _reason(self, delta: Delta) -> None:
+        place = (delta.key, delta.channel)
+        text = delta.text if self._told in (None, place) else _BREAK + delta.text
+        self._told = place
+        self._show("reasoning", text, delta)
+
+    def _end(self, answer: Answer) -> None:
+        """Send what of the answer is not yet told; one that differs from what was told is told in full."""
+        self.answer = answer
+        text, told = answer.text, "".join(self._content)
+        rest = text[len(told) :] if text.startswith(told) else _BREAK + text
+        if text and rest:
+            self._pieces.append(Piece("content", rest, "", ""))
+
+    def _show(self, kind: Literal["reasoning", "content"], text: str, delta: Delta) -> None:
+        last = self._pieces[-1] if self._pieces else None
+        if last is not None and last.kind == kind and last.key == delta.key:
+            last.text += text
+        else:
+            self._pieces.append(Piece(kind, text, delta.key, delta.role))

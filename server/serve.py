@@ -1,0 +1,135 @@
+"""`longthink serve`: load the model, listen, and stop without cutting anyone off.
+
+Rule: on SIGTERM the server still listens, so that /ready can say no; it stops once the requests in progress are done
+or the drain time is over. A second signal stops at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import uvicorn
+
+from decoders import registry
+from decoders.core.errors import LongThinkError
+from decoders.core.run import Model
+from decoders.prompts import Pack
+from server import engines
+from server.app import create_app
+from server.connections import Connections
+from server.settings import Settings, load
+
+_CUT_OFF_SECONDS = 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until told to stop; returns the exit status, 2 for a mistake in the settings."""
+    try:
+        settings = load(arguments)
+        logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        with (
+            _listen(settings.host, settings.port) as listener,
+            asyncio.Runner(loop_factory=_loop_factory()) as runner,
+        ):
+            runner.run(_serve(settings, listener))
+    except (ValueError, OSError, LongThinkError) as error:
+        print(f"longthink: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def load_model(settings: Settings) -> Model:
+    """The engine, ready to take calls, with the prompts that its checkpoint understands."""
+    options = settings.engine_options
+    if settings.engine == "scripted":
+        options["model"] = settings.name
+    engine = engines.create(settings.engine, settings.model, **options)
+    await engines.start(engine)
+    return Model(engine, Pack.load(settings.pack or getattr(engine, "pack", None) or "plain"))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    began = time.monotonic()
+    model = await load_model(settings)
+    connections = Connections(settings.max_requests)
+    app = create_app(settings, {settings.name: model}, connections)
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+
+    def announce() -> None:
+        seconds = time.monotonic() - began
+        names = ", ".join(registry())
+        print(f"longthink {url} model {settings.name} decoders {names} (ready in {seconds:.1f} s)", flush=True)
+
+    config = uvicorn.Config(
+        app,
+        log_level="debug" if settings.log_level == "debug" else "warning",
+        access_log=False,
+        timeout_graceful_shutdown=_CUT_OFF_SECONDS,
+        server_header=False,
+    )
+    await _Server(config, connections, settings.drain_seconds, announce).serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with a drain phase between the signal and the end of listening."""
+
+    def __init__(
+        self, config: uvicorn.Config, connections: Connections, drain_seconds: float, announce: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._connections = connections
+        self._drain_seconds = drain_seconds
+        self._announce = announce
+        self._deadline: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins to drain. Not handed on to uvicorn, which would end the process by the signal."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._drain_seconds
+            self._connections.draining = True
+        else:
+            self._deadline = 0.0
+            self.force_exit = sig == signal.SIGINT
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._deadline is not None and (not len(self._connections) or time.monotonic() >= self._deadline):
+            self._connections.stop()
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before the model is loaded: a port in use should not cost a minute to find out."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise OSError(f"cannot listen on {host}:{port}: {reason}; choose another with --host and --port") from error
+    return listener
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

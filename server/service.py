@@ -1,0 +1,127 @@
+"""From a validated question to runs: which model, which decoder with which options, how much budget, how sampled.
+
+Rule: nothing here knows HTTP or a dialect of it. Every API fills an `Ask`; the service turns it into an `Order` or
+raises the `InvalidRequest` that names the field.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from decoders import Decoder, build, registry
+from decoders.core.budget import Budget
+from decoders.core.errors import InvalidRequest, UnknownDecoder, UnknownModel
+from decoders.core.messages import Message, Sampling
+from decoders.core.run import Model, Run, Task
+from server.budgets import Effort, purse
+
+_SAMPLING = {f.name for f in fields(Sampling)} - {"max_tokens", "seed", "n"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a client wants, in no dialect. `sampling` holds only the fields the client has set."""
+
+    model: str
+    messages: tuple[Message, ...]
+    decoder: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    max_tokens: int | None = None
+    max_tokens_param: str = "max_completion_tokens"
+    effort: Effort | None = None
+    thinking_cap: int | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    n: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What will be done: everything resolved, nothing started."""
+
+    model: str
+    decoder: Decoder
+    task: Task
+    sampling: Sampling
+    seed: int
+    budget: int
+    n: int
+
+
+class Service:
+    """The served models with the server's limits and defaults."""
+
+    def __init__(self, models: Mapping[str, Model], *, decoder: str, max_budget: int, effort: Effort) -> None:
+        if decoder not in registry():
+            raise UnknownDecoder(f"unknown decoder {decoder!r}: there are {', '.join(registry())}", param="decoder")
+        self.models = models
+        self.decoder = decoder
+        self._max_budget = max_budget
+        self._effort = effort
+        self._sampling = {name: _defaults(model) for name, model in models.items()}
+
+    def order(self, ask: Ask) -> Order:
+        """Resolve an ask. Raises `UnknownModel`, `UnknownDecoder` or `InvalidRequest`, each with its `param`."""
+        name, suffix = self.resolve(ask.model)
+        budget = purse(
+            self._max_budget,
+            tokens=ask.max_tokens,
+            tokens_param=ask.max_tokens_param,
+            effort=ask.effort,
+            cap=ask.thinking_cap,
+            default=self._effort,
+        )
+        if budget < ask.n:
+            raise InvalidRequest(f"n is {ask.n}, but the budget is only {budget} tokens", param="n")
+        return Order(
+            model=name,
+            decoder=self._build(ask, name, suffix),
+            task=Task(ask.messages),
+            sampling=Sampling(**{**self._sampling[name], **ask.sampling, "max_tokens": budget}),
+            seed=secrets.randbits(31) if ask.seed is None else ask.seed,
+            budget=budget,
+            n=ask.n,
+        )
+
+    def runs(self, order: Order) -> list[Run]:
+        """A run for each choice. The purse is the request's: `n` choices get equal shares of it, seeds count up."""
+        whole = Budget(order.budget)
+        shares = [whole] if order.n == 1 else whole.split(order.n)
+        return [
+            Run(self.models, order.model, share, sampling=order.sampling, seed=order.seed + i)
+            for i, share in enumerate(shares)
+        ]
+
+    def resolve(self, model: str) -> tuple[str, str | None]:
+        """Served model and decoder behind a name such as `longthink-tiny` or `longthink-tiny:rc`."""
+        if model in self.models:
+            return model, None
+        base, colon, decoder = model.rpartition(":")
+        if not colon or base not in self.models:
+            known = ", ".join(self.models)
+            raise UnknownModel(f"the model {model!r} does not exist: there is {known}", param="model")
+        if decoder not in registry():
+            raise UnknownDecoder(f"unknown decoder {decoder!r}: there are {', '.join(registry())}", param="model")
+        return base, decoder
+
+    def _build(self, ask: Ask, model: str, suffix: str | None) -> Decoder:
+        if ask.decoder and suffix and ask.decoder != suffix:
+            raise InvalidRequest(f"the model's name says {suffix}, decoder says {ask.decoder}", param="decoder")
+        name = ask.decoder or suffix or self.decoder
+        decoder = build(name, ask.options, self.models[model].pack.options(name))
+        for option, value in ask.options.items():
+            if option.endswith("_model") and value is not None and value not in self.models:
+                param = f"decoder.{option}"
+                raise InvalidRequest(
+                    f"{param}: the model {value!r} does not exist", param=param, code="model_not_found"
+                )
+        return decoder
+
+
+def _defaults(model: Model) -> dict[str, Any]:
+    """How the checkpoint wants to be sampled, where its engine knows."""
+    known: Mapping[str, Any] = getattr(model.engine, "defaults", {})
+    return {name: value for name, value in known.items() if name in _SAMPLING and value is not None}
