@@ -2,7 +2,8 @@
 
 loss = Σ w·CE / Σ w over the tokens of assistant turns; `yes`, the one token that decides a claim, weighs 4.
 Muon on matrices, AdamW on embeddings and norms; warm-up, flat, then linear decay to zero.
-Expected: `longthink train sft --set seed=1` takes under 30 minutes on two CPU cores (see docs/results.md).
+Expected: `longthink train sft --set seed=1` takes under 30 minutes on two CPU cores, RC then solves
+over 85 % of the hard problems in 32 turns (docs/results.md has the figures of three seeds).
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ class Config(BaseModel):
     """Fixes initialisation and data."""
     output: Path = Path("runs/longthink-tiny")
     """Folder of the checkpoint."""
-    steps: int = 4000
+    steps: int = 4500
     """Optimiser steps."""
     turns: int = 20
     """Reasoning turns with their summaries in a batch."""
-    checks: int = 10
+    checks: int = 16
     """Claims to check in a batch."""
     hints: int = 6
     """Hints to propose in a batch."""
@@ -59,7 +60,7 @@ class Config(BaseModel):
     """Size of the gated feed-forward layer."""
     temperature: float = 1.0
     """Sampling temperature written into the checkpoint's generation defaults."""
-    threads: int = 2
+    threads: int = 1
     """CPU threads of torch."""
 
 

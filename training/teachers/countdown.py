@@ -175,20 +175,36 @@ def solutions(problem: Problem) -> list[tuple[Cursor, tuple[Step, ...]]]:
 
 
 def corrupt(problem: Problem, solution: tuple[Step, ...], rng: random.Random) -> tuple[Step, ...]:
-    """A claim that breaks the rules in one of the ways in which small models do."""
-    kind = rng.choice(("slip", "number", "target", "target"))
+    """A claim that breaks the rules in one of the ways in which small models do; now and then it is right after all."""
+    kind = rng.choice(("slip", "number", "target", "forced", "forced"))
     if kind == "target":
         return _another_path(problem.numbers, rng)
+    if kind == "forced":
+        return _forced(problem, solution, rng)
     at = rng.randrange(len(solution))
     step = solution[at]
     if kind == "slip":
-        wrong = step.result + rng.choice((-10, -2, -1, 1, 2, 10)) if step.result else 1
+        wrong = (step.result or 1) + rng.choice((-10, -2, -1, 1, 2, 10))
         changed = Step(step.a, step.operator, step.b, min(max(wrong, 1), LARGEST), ())
     else:
         a, b = (rng.randint(1, 12), step.b) if rng.random() < 0.5 else (step.a, rng.randint(1, 12))
         a, b = max(a, b), min(a, b)
         changed = Step(a, step.operator, b, combine(a, step.operator, b) or step.result, ())
     return (*solution[:at], changed, *solution[at + 1 :])
+
+
+def _forced(problem: Problem, solution: tuple[Step, ...], rng: random.Random) -> tuple[Step, ...]:
+    """Steps that lead elsewhere, with a last one bent so that it claims the target: the commonest false claim."""
+    *path, last = _another_path(problem.numbers, rng) if rng.random() < 0.5 else solution
+    a, b = last.a, last.b
+    if rng.random() < 0.5:
+        operator = rng.choice(OPERATORS)
+    else:
+        operator = rng.choice("+-")
+        b = rng.choice([b, *problem.numbers])
+        a = problem.target - b if operator == "+" else problem.target + b
+        a, b = (max(a, b), min(a, b)) if 1 <= a <= LARGEST else (last.a, last.b)
+    return (*path, Step(a, operator, b, problem.target, ()))
 
 
 def _another_path(numbers: Numbers, rng: random.Random) -> tuple[Step, ...]:

@@ -34,9 +34,9 @@ class CountdownRows:
         rng = self._rng
         problem = self._problem()
         kind = rng.random()
-        if kind < 0.12:
+        if kind < 0.16:
             return self._after_claim(problem)
-        if kind < 0.22:
+        if kind < 0.25:
             return self._hinted(problem)
         turns = rng.choices(range(1, teacher.HORIZON + 1), weights=(1, 2, 2))[0]
         start = teacher.random_start(problem, rng)
