@@ -14,7 +14,10 @@ from pydantic import JsonValue
 def parser(command: str, about: str | None) -> argparse.ArgumentParser:
     """An empty parser for `longthink bench COMMAND`."""
     return argparse.ArgumentParser(
-        prog=f"longthink bench {command}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"longthink bench {command}",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # reports quote the command line without its secrets, which must be known by name
     )
 
 

@@ -28,16 +28,14 @@ def percent(share: float) -> str:
 
 def provenance(command: str, argv: Sequence[str]) -> str:
     """What was run, when and on what."""
-    shown = [
-        "…"
-        if before in SECRETS
-        else word.split("=")[0] + "=KEY"
-        if word.startswith(tuple(f"{s}=" for s in SECRETS))
-        else word
-        for before, word in zip(["", *argv], argv, strict=False)
-    ]
+    shown = [_shown(before, word) for before, word in zip(["", *argv], argv, strict=False)]
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return f"`longthink bench {command} {shlex.join(shown)}`  \n{datetime.now(UTC):%Y-%m-%d}, client on {machine}"
+
+
+def _shown(before: str, word: str) -> str:
+    name, sign, _ = word.partition("=")
+    return "KEY" if before in SECRETS else f"{name}=KEY" if sign and name in SECRETS else word
 
 
 def publish(text: str, file: Path | None) -> None:

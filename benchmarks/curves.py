@@ -1,0 +1,126 @@
+"""Accuracy curves out of the rows of accuracy runs: settings that differ in the swept option alone, by mean tokens.
+
+Rule: two curves are compared on the problems that every setting of both has finished, and on no others.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.rows import BUDGET, Row, Setting, by_setting, read
+from benchmarks.statistics import Interval, Outcomes, wilson
+
+VARIED = ("model", "task", "level", "split", "temperature", "seed", "problem_seed", "options", BUDGET, "axis")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One setting and the rows of its finished problems, by problem."""
+
+    setting: Setting
+    rows: dict[str, Row]
+
+    @property
+    def n(self) -> int:
+        """Problems."""
+        return len(self.rows)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers, 0..1."""
+        return sum(row.correct for row in self.rows.values()) / self.n
+
+    @property
+    def interval(self) -> Interval:
+        """Wilson's 95 % interval of the accuracy."""
+        return wilson(sum(row.correct for row in self.rows.values()), self.n)
+
+    @property
+    def tokens(self) -> float:
+        """Mean of all tokens generated for a problem."""
+        return sum(row.completion_tokens for row in self.rows.values()) / self.n
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Settings in the order of their mean tokens; `fixed` is what they have in common."""
+
+    label: str
+    decoder: str
+    axis: str
+    fixed: Setting
+    points: tuple[Point, ...]
+
+
+def load(files: Sequence[Path], labels: Sequence[str] = ()) -> list[Curve]:
+    """The curves of all files; labels name the files, one each. `ValueError` for the wrong number of labels."""
+    if labels and len(labels) != len(files):
+        raise ValueError(f"{len(files)} files need {len(files)} labels, got {len(labels)}")
+    found: list[Curve] = []
+    for file, label in zip(files, labels or [""] * len(files), strict=True):
+        own = _curves(read(file))
+        found += [replace(c, label=(label if len(own) == 1 else f"{label} {c.decoder}") or c.decoder) for c in own]
+    if not found:
+        raise ValueError("no finished rows")
+    return _told_apart([replace(curve, label=curve.label.strip()) for curve in found])
+
+
+def _curves(rows: Iterable[Row]) -> list[Curve]:
+    groups: dict[str, list[Point]] = defaultdict(list)
+    fixed: dict[str, Setting] = {}
+    for group in by_setting(row for row in rows if row.error is None).values():
+        setting = group[0].setting
+        common = _without_axis(setting)
+        name = common.key + setting.axis
+        fixed[name] = common
+        groups[name].append(Point(setting, {row.problem: row for row in group}))
+    return [
+        Curve("", fixed[name].decoder, fixed[name].axis, fixed[name], tuple(sorted(points, key=lambda p: p.tokens)))
+        for name, points in groups.items()
+    ]
+
+
+def _without_axis(setting: Setting) -> Setting:
+    options = {name: value for name, value in setting.options.items() if name != setting.axis}
+    budget = None if setting.axis == BUDGET else setting.max_completion_tokens
+    return setting.model_copy(update={"options": options, BUDGET: budget})
+
+
+def _told_apart(curves: Sequence[Curve]) -> list[Curve]:
+    """Curves of the same label get the fields in which they differ appended."""
+    same: dict[str, list[Curve]] = defaultdict(list)
+    for curve in curves:
+        same[curve.label].append(curve)
+    return [replace(curve, label=_label(curve, same[curve.label])) for curve in curves]
+
+
+def _label(curve: Curve, others: Sequence[Curve]) -> str:
+    words = [curve.label]
+    for name in VARIED:
+        if len({str(getattr(other.fixed, name)) for other in others}) < 2:
+            continue
+        value = getattr(curve.fixed, name)
+        words += [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else [f"{name}={value}"]
+    return " ".join(words)
+
+
+def paired(a: Curve, b: Curve) -> tuple[list[str], Outcomes, Outcomes]:
+    """The common problems and both curves' outcomes on them. `ValueError` where there are none."""
+    common = set.intersection(*(set(point.rows) for point in (*a.points, *b.points)))
+    if not common:
+        raise ValueError(f"{a.label} and {b.label} have no problem in common that every setting finished")
+    problems = sorted(common)
+    return problems, _outcomes(a, problems), _outcomes(b, problems)
+
+
+def _outcomes(curve: Curve, problems: Sequence[str]) -> Outcomes:
+    rows = [[point.rows[problem] for problem in problems] for point in curve.points]
+    return Outcomes(
+        np.array([[float(row.correct) for row in line] for line in rows]),
+        np.array([[float(row.completion_tokens) for row in line] for line in rows]),
+    )
