@@ -1,0 +1,72 @@
+"""The interface between the scheduler and whatever computes logits. Rule: a backend keeps no state but the slots."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decoders.core.errors import EngineUnavailable
+from server.engines.embedded.checkpoint import Checkpoint
+
+Integers = NDArray[np.int64]
+Logits = NDArray[np.float32]
+Kind = Literal["auto", "onnx", "torch"]
+
+
+class Backend(Protocol):
+    """Keys and values of `slots` sequences of up to `capacity` tokens, side by side."""
+
+    slots: int
+    capacity: int
+    continues_batches: bool
+    """Whether several rows that hold tokens already can take several tokens each in one call."""
+
+    def forward(self, first: int, ids: Integers, past: Integers, counts: Integers) -> Logits:
+        """Append tokens to the neighbouring slots from `first` on and return the logits after the last of each.
+
+        `ids` is [rows, S], padded on the right; row i holds `past[i]` tokens already and takes the first `counts[i]`
+        of its ids. Returns [rows, vocabulary], valid until the next call.
+        """
+        ...
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Make the first `length` tokens of a slot those of another."""
+        ...
+
+    def swap(self, one: int, other: int, length: int) -> None:
+        """Exchange the first `length` tokens of two slots."""
+        ...
+
+
+def load(
+    checkpoint: Checkpoint, kind: Kind, device: str, *, slots: int, context: int, threads: int | None
+) -> tuple[Backend, str]:
+    """The backend and its name; "auto" means ONNX on the CPU where the exporter knows the model, else torch."""
+    from server.engines.embedded.export import UnsupportedCheckpoint, refusal
+
+    wants_cpu = device in ("auto", "cpu")
+    reason = refusal(checkpoint.config, context)
+    if kind == "onnx" or (kind == "auto" and wants_cpu and reason is None):
+        from server.engines.embedded.backend_onnx import OnnxBackend
+
+        try:
+            return OnnxBackend(checkpoint, slots=slots, context=context, threads=threads), "onnx"
+        except UnsupportedCheckpoint as error:
+            if kind == "onnx":
+                raise EngineUnavailable(str(error)) from error
+    try:
+        from server.engines.embedded.backend_torch import TorchBackend
+
+        return TorchBackend(checkpoint, device=device, slots=slots, context=context, threads=threads), "torch"
+    except ImportError as error:
+        why = f" ({reason})" if reason else ""
+        raise EngineUnavailable(
+            f"{checkpoint.folder} needs the torch backend{why}: pip install 'longthink[train]'"
+        ) from error
+
+
+def affordable(slots: int, bytes_per_slot: int, budget: int) -> int:
+    """How many slots fit into a budget of bytes, at least one."""
+    return max(1, min(slots, budget // max(1, bytes_per_slot)))

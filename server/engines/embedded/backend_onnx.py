@@ -1,0 +1,109 @@
+"""Logits from onnxruntime on the CPU. Rule: a step moves no keys and values; the graph writes new ones in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engines.embedded.backend import Integers, Logits, affordable
+from server.engines.embedded.checkpoint import Checkpoint
+from server.engines.embedded.export import export
+
+_BUDGET = 8 << 30
+"""Bytes of address space for the cache; the system hands out pages as they are written."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """Buffers of one shape of call, bound once; the addresses stay the same."""
+
+    binding: Any
+    ids: NDArray[np.int64]
+    last: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    total: NDArray[np.int32]
+    logits: Logits
+
+
+class OnnxBackend:
+    """A session over the exported graph and a buffer of keys and values per layer, [slots, heads, capacity, head]."""
+
+    continues_batches = False
+
+    def __init__(
+        self, checkpoint: Checkpoint, *, slots: int, context: int, threads: int | None, spin: bool = True
+    ) -> None:
+        import onnxruntime
+
+        exported = export(checkpoint, context)
+        shape = exported.shape
+        self.capacity = context
+        row = shape.key_heads * context * shape.head
+        self.slots = affordable(slots, row * 4 * 2 * shape.layers, _BUDGET)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        # The session refers to these arrays for as long as it lives.
+        self._tensors = exported.tensors
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in self._tensors.values()]
+        options.add_external_initializers(list(self._tensors), values)
+        self._kept = values
+        self._session = onnxruntime.InferenceSession(exported.graph, options, providers=["CPUExecutionProvider"])
+        size = (self.slots, shape.key_heads, context, shape.head)
+        self._caches = [np.zeros(size, np.float32) for _ in range(2 * shape.layers)]
+        self._logits = np.zeros((self.slots, shape.vocabulary), np.float32)
+        self._decoding: dict[int, _Call] = {}
+
+    def forward(self, first: int, ids: Integers, past: Integers, counts: Integers) -> Logits:
+        """See `Backend.forward`; rows that hold tokens take several more only one row at a time."""
+        rows, width = ids.shape
+        decodes = width == 1 and first == 0
+        call = self._decoding.get(rows) if decodes else None
+        if call is None:
+            call = self._bind(first, rows, width)
+            if decodes:
+                self._decoding[rows] = call
+        call.ids[:] = ids
+        call.last[:, 0] = counts - 1
+        np.add(past, counts - 1, out=call.lengths, casting="unsafe")
+        call.total[...] = call.lengths.max() + 1
+        self._session.run_with_iobinding(call.binding)
+        return call.logits
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """See `Backend.copy`."""
+        for cache in self._caches:
+            cache[target, :, :length] = cache[source, :, :length]
+
+    def swap(self, one: int, other: int, length: int) -> None:
+        """See `Backend.swap`."""
+        for cache in self._caches:
+            kept = cache[one, :, :length].copy()
+            cache[one, :, :length] = cache[other, :, :length]
+            cache[other, :, :length] = kept
+
+    def _bind(self, first: int, rows: int, width: int) -> _Call:
+        call = _Call(
+            self._session.io_binding(),
+            np.zeros((rows, width), np.int64),
+            np.zeros((rows, 1), np.int64),
+            np.zeros(rows, np.int32),
+            np.zeros((), np.int32),
+            self._logits[:rows],
+        )
+        for name, array in (("input_ids", call.ids), ("last", call.last), ("lengths", call.lengths)):
+            call.binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        call.binding.bind_input("total", "cpu", 0, np.int32, (), call.total.ctypes.data)
+        for number, cache in enumerate(self._caches):
+            part = cache[first : first + rows]
+            name = f"{number // 2}.{'value' if number % 2 else 'key'}"
+            call.binding.bind_input(f"past.{name}", "cpu", 0, np.float32, part.shape, part.ctypes.data)
+            call.binding.bind_output(f"present.{name}", "cpu", 0, np.float32, part.shape, part.ctypes.data)
+        logits = call.logits
+        call.binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
+        return call

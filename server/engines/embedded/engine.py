@@ -1,0 +1,150 @@
+"""The embedded engine: a Hugging Face checkpoint served in this process. Rule: the event loop never waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+
+from decoders.core.engine import Chunk
+from decoders.core.errors import ContextOverflow, EngineError, EngineUnavailable, InvalidRequest
+from decoders.core.messages import Prompt, Sampling
+from server.engines.embedded.backend import Kind, load
+from server.engines.embedded.checkpoint import Checkpoint
+from server.engines.embedded.scheduler import Scheduler
+from server.engines.embedded.sequence import Sequence, Stream
+from server.engines.embedded.tokenizer import ChatTokenizer, Encoded
+
+
+class EmbeddedEngine:
+    """Continuous batching with prefix reuse over onnxruntime, or over torch for what the exporter does not know.
+
+    `slots` is how many sequences are kept, running ones and the retained beginnings of later prompts together; large
+    models get fewer where memory is short. `ignore_eos` generates to `max_tokens`, for measurements.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model: str | None = None,
+        backend: Kind = "auto",
+        device: str = "auto",
+        slots: int = 64,
+        context_length: int | None = None,
+        threads: int | None = None,
+        prefix_reuse: bool = True,
+        ignore_eos: bool = False,
+    ) -> None:
+        self._checkpoint = Checkpoint.read(folder)
+        self.model = model or folder.name
+        self.context_length = self._checkpoint.context(context_length)
+        self.defaults: Mapping[str, float | int] = self._checkpoint.defaults
+        self.pack: str | None = self._checkpoint.pack
+        self.backend: str | None = None
+        """Which backend was loaded, "onnx" or "torch"."""
+        self._eos: frozenset[int] = frozenset() if ignore_eos else self._checkpoint.eos
+        self._choice: tuple[Kind, str, int, int | None] = (backend, device, slots, threads)
+        self._reuse = prefix_reuse
+        self._words: ChatTokenizer | None = None
+        self._scheduler: Scheduler | None = None
+        self._loading = threading.Lock()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Load weights and tokenizer in a thread; a call does it too when it is the first."""
+        await asyncio.to_thread(self._load)
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        """Chunks of all `n` completions as they are drawn; see `Engine.generate` for the errors."""
+        words, scheduler = await self._ready()
+        _check(sampling)
+        encoded = words.encode(prompt)
+        limit = self._room(encoded, sampling.max_tokens)
+        stream = Stream()
+        sequences = [Sequence(encoded, sampling, index, limit, self._eos, words, stream) for index in range(sampling.n)]
+        scheduler.submit(sequences)
+        unfinished = sampling.n
+        try:
+            while unfinished:
+                chunk = await stream.next()
+                unfinished -= chunk.finish is not None
+                yield chunk
+        finally:
+            if unfinished:
+                scheduler.abort(sequences)
+
+    async def count(self, prompt: Prompt) -> int:
+        """Tokens of the prompt once the chat template is applied."""
+        words, _ = await self._ready()
+        return len(words.encode(prompt).ids)
+
+    async def ready(self) -> bool:
+        """Whether the weights are loaded and the engine's thread lives."""
+        return self._scheduler is not None and self._scheduler.error is None
+
+    async def aclose(self) -> None:
+        """End the engine's thread; what runs gets `EngineUnavailable`."""
+        await asyncio.to_thread(self._close)
+
+    async def _ready(self) -> tuple[ChatTokenizer, Scheduler]:
+        if self._words is None or self._scheduler is None:
+            await self.start()
+        assert self._words is not None
+        assert self._scheduler is not None
+        if self._scheduler.error is not None:
+            raise EngineUnavailable(str(self._scheduler.error))
+        return self._words, self._scheduler
+
+    def _room(self, encoded: Encoded, wanted: int) -> int:
+        """Completion tokens that fit, at most those wanted."""
+        room = self.context_length - len(encoded.ids)
+        if room < 1:
+            raise ContextOverflow(
+                f"{len(encoded.ids)} prompt tokens leave no room for any of the {wanted} completion tokens in the "
+                f"context of {self.context_length}",
+                param="messages",
+            )
+        return min(wanted, room)
+
+    def _load(self) -> None:
+        with self._loading:
+            if self._closed:
+                raise EngineUnavailable(f"{self.model} is closed")
+            if self._scheduler is not None:
+                return
+            kind, device, slots, threads = self._choice
+            words = ChatTokenizer(self._checkpoint.folder)
+            try:
+                backend, self.backend = load(
+                    self._checkpoint, kind, device, slots=slots, context=self.context_length, threads=threads
+                )
+            except EngineError:
+                raise
+            except Exception as error:
+                raise EngineUnavailable(f"{self._checkpoint.folder} cannot be loaded: {error}") from error
+            self._words = words
+            self._scheduler = Scheduler(backend, words, reuse=self._reuse)
+
+    def _close(self) -> None:
+        with self._loading:
+            self._closed = True
+            if self._scheduler is not None:
+                self._scheduler.close()
+
+
+def _check(sampling: Sampling) -> None:
+    """Raises `InvalidRequest` naming the field that cannot be."""
+    wrong = {
+        "max_tokens": sampling.max_tokens < 1,
+        "n": sampling.n < 1,
+        "temperature": not 0.0 <= sampling.temperature < float("inf"),
+        "top_p": not 0.0 < sampling.top_p <= 1.0,
+        "top_k": sampling.top_k < -1,
+        "min_p": not 0.0 <= sampling.min_p <= 1.0,
+        "logprobs": sampling.logprobs is not None and sampling.logprobs < 0,
+    }
+    for name, bad in wrong.items():
+        if bad:
+            raise InvalidRequest(f"{name} cannot be {getattr(sampling, name)}", param=name)

@@ -1,0 +1,153 @@
+"""Prompts to token ids: tokenizer and chat template of a checkpoint. Rule: the ids are those that transformers makes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from decoders.core.errors import EngineUnavailable, InvalidRequest
+from decoders.core.messages import Prompt
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_OPEN, _CLOSE = "<think>", "</think>"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A prompt as the model reads it; `thinking` says that it ends inside an open thinking block."""
+
+    ids: tuple[int, ...]
+    thinking: bool
+
+
+class ChatTokenizer:
+    """`tokenizer.json` with the chat template beside it; works without transformers."""
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        if not (folder / "tokenizer.json").is_file():
+            raise EngineUnavailable(f"{folder} has no tokenizer.json")
+        self.words: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.words.no_truncation()
+        self.words.no_padding()
+        path = folder / "tokenizer_config.json"
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self._special = {key: _text(value) for key, value in settings.items() if key.endswith("_token") and value}
+        source = _template_source(folder, settings)
+        self._template = None if source is None else _environment().from_string(source)
+        self._marks = (self.words.token_to_id(_OPEN), self.words.token_to_id(_CLOSE))
+
+    def encode(self, prompt: Prompt) -> Encoded:
+        """Raises `InvalidRequest` for a conversation that the template refuses and for ids outside the vocabulary."""
+        if prompt.token_ids is not None:
+            return Encoded(self._checked(prompt.token_ids), self._open_ids(prompt.token_ids))
+        text = self.render(prompt)
+        ids = self.words.encode(text, add_special_tokens=False).ids
+        return Encoded(tuple(ids), _open_text(text, prompt))
+
+    def render(self, prompt: Prompt) -> str:
+        """The conversation as text, up to where the reply continues."""
+        if self._template is None:
+            raise InvalidRequest("the checkpoint has no chat template: send token ids", param="messages")
+        messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        try:
+            text = self._template.render(
+                messages=messages, tools=None, documents=None, add_generation_prompt=True, **self._special
+            )
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError) as error:
+            raise InvalidRequest(f"the chat template refused the messages: {error}", param="messages") from error
+        return text + prompt.prefix
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text without special tokens."""
+        return self.words.decode(list(ids), skip_special_tokens=True)
+
+    def word(self, id: int) -> str:
+        """One token by itself, special ones by their name."""
+        text = self.words.decode([id], skip_special_tokens=False)
+        return text or self.words.id_to_token(id) or ""
+
+    def _checked(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        size = self.words.get_vocab_size()
+        if not ids:
+            raise InvalidRequest("a prompt needs at least one token", param="prompt")
+        if min(ids) < 0 or (max(ids) >= size and any(self.words.id_to_token(id) is None for id in ids)):
+            raise InvalidRequest(f"a token id is outside the vocabulary of {size}", param="prompt")
+        return ids
+
+    def _open_ids(self, ids: tuple[int, ...]) -> bool:
+        start, end = self._marks
+        if start is None or end is None:
+            return False
+        return next((id == start for id in reversed(ids) if id in (start, end)), False)
+
+
+def _open_text(text: str, prompt: Prompt) -> bool:
+    # Only what the template wrote after the last message counts: a user may mention the marks.
+    last = prompt.messages[-1].content.strip() if prompt.messages else ""
+    tail = text[text.rfind(last) + len(last) :] if last and last in text else text
+    if last and last in prompt.prefix:
+        tail = text[text.rfind(last, 0, len(text) - len(prompt.prefix)) + len(last) :]
+    return tail.rfind(_OPEN) > tail.rfind(_CLOSE)
+
+
+def _template_source(folder: Path, settings: dict[str, Any]) -> str | None:
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    source = settings.get("chat_template")
+    if isinstance(source, list):
+        named = {entry["name"]: entry["template"] for entry in source}
+        source = named.get("default")
+    return None if source is None else str(source)
+
+
+def _text(token: str | dict[str, Any]) -> str:
+    return token if isinstance(token, str) else str(token["content"])
+
+
+class _Generation(jinja2.ext.Extension):
+    """Lets `{% generation %}` blocks through: they only mark the assistant's tokens for training."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja's own declaration
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    # The same settings, filters and globals as transformers, for templates are written against those.
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
