@@ -20,8 +20,6 @@ class Direct(Decoder):
 
     async def decode(self, task: Task, run: Run) -> Completion:
         """One call, streamed as the answer."""
-        completion = await run.generate(
-            run.prompt("solve", task), role="solve", max_tokens=self.max_tokens, final=True
-        )
+        completion = await run.generate(run.prompt("solve", task), role="solve", max_tokens=self.max_tokens, final=True)
         run.answer(completion)
         return completion

@@ -60,9 +60,7 @@ class RC(Decoder):
             reasoning=draft.reasoning,
             answer=draft.answer,
         )
-        done = await run.generate(
-            prompt, role="summarise", max_tokens=self.summary_tokens, model=self.summary_model
-        )
+        done = await run.generate(prompt, role="summarise", max_tokens=self.summary_tokens, model=self.summary_model)
         return done.answer.strip()
 
     def _stable(self, drafts: list[Completion], run: Run) -> bool:

@@ -1,0 +1,1 @@
+"""Makes the checkpoints that the server serves, with the decoders that serve them."""

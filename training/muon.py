@@ -47,4 +47,5 @@ def _orthogonal(matrices: torch.Tensor) -> torch.Tensor:
     for _ in range(5):
         gram = x @ x.transpose(1, 2)
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.transpose(1, 2) if tall else x
+    result: torch.Tensor = x.transpose(1, 2) if tall else x
+    return result

@@ -31,7 +31,7 @@ CHAT_TEMPLATE = (
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """A word-level tokenizer; decoded text has spaces between words but not before a comma, and encodes back exactly."""
+    """A word-level tokenizer: decoded text has spaces between words, none before a comma, and encodes back exactly."""
     special = [PAD, UNKNOWN, OPEN, CLOSE, THINK, END_THINK]
     words = [*special, *WORDS]
     words += [f"<reserved_{i}>" for i in range(VOCABULARY_SIZE - len(words))]
@@ -43,7 +43,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     backend.decoder = decoders.WordPiece(prefix="##", cleanup=True)
     backend.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in special[:4]])
     backend.add_tokens([AddedToken(word, special=False, normalized=False) for word in special[4:]])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend,
         pad_token=PAD,
         unk_token=UNKNOWN,
@@ -55,7 +55,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def model(seed: int, *, width: int = 128, layers: int = 3, feed_forward: int = 384) -> Qwen3ForCausalLM:
-    """A freshly initialised Qwen3 in float32: 4 heads of 32, tied embeddings, 654 thousand parameters at the defaults."""
+    """A fresh Qwen3 in float32: 4 heads of 32, tied embeddings, 654 thousand parameters at the defaults."""
     torch.manual_seed(seed)
     words = tokenizer()
     config = Qwen3Config(

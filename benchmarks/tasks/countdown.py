@@ -118,7 +118,10 @@ def solution_units(problem: Problem) -> int:
 
 
 def level(problem: Problem) -> str | None:
-    """`easy`: three numbers. `medium`: four. `hard`: four different ones, one unit with a solution. None: unsolvable."""
+    """`easy`: three numbers; `medium`: four; `hard`: four different ones, one unit with a solution.
+
+    None for a problem that cannot be solved.
+    """
     found = solution_units(problem)
     if not found:
         return None

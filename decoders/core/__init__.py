@@ -1,0 +1,1 @@
+"""What every layer shares: engines, messages, budgets, runs, traces, events."""

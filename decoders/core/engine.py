@@ -53,7 +53,9 @@ class Engine(Protocol):
     context_length: int
     """Prompt and completion tokens together, at most."""
 
-    def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]: ...
+    def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        """The chunks of `sampling.n` completions, interleaved as they come."""
+        ...
 
     async def count(self, prompt: Prompt) -> int:
         """How many tokens the prompt has once the chat template is applied."""

@@ -253,7 +253,10 @@ class Run:
         engine = self._served(call.model).engine
         started = time.monotonic()
         try:
-            async with asyncio.timeout_at(self.budget.deadline), aclosing(engine.generate(call.prompt, sampling)) as chunks:
+            async with (
+                asyncio.timeout_at(self.budget.deadline),
+                aclosing(engine.generate(call.prompt, sampling)) as chunks,
+            ):
                 async for chunk in chunks:
                     recorder = recorders[chunk.index]
                     for delta in recorder.feed(chunk):

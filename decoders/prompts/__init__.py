@@ -48,7 +48,7 @@ class Pack:
         )
         templates: dict[str, tuple[tuple[Role, jinja2.Template], ...]] = {}
         digest = hashlib.sha256()
-        for path in sorted(folder.glob("*.jinja")) + [folder / "pack.toml"]:
+        for path in [*sorted(folder.glob("*.jinja")), folder / "pack.toml"]:
             source = path.read_text(encoding="utf-8")
             digest.update(path.name.encode() + b"\0" + source.encode() + b"\0")
             if path.suffix == ".jinja":

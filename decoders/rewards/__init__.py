@@ -1,0 +1,1 @@
+"""Answer checkers and rewards: the same ones for serving, training and benchmarks."""

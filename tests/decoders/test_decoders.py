@@ -38,7 +38,9 @@ def test_rc_keeps_system_prompt_and_history_in_front_of_every_turn() -> None:
     task = Task((Message("system", "Be brief."), Message("user", "Hi"), Message("assistant", "Hello"), *TASK.messages))
     run = start(ScriptedEngine(["one", "two", "three"]))
     decode(build("rc", {"turns": 2}), run, task)
-    assert all(s.messages[:3] == (("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello")) for s in run.trace.steps)
+    assert all(
+        s.messages[:3] == (("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello")) for s in run.trace.steps
+    )
 
 
 def test_rc_falls_back_to_the_newest_turn_that_has_an_answer() -> None:
@@ -102,7 +104,10 @@ def test_best_of_n_returns_what_the_verifier_accepts() -> None:
 
 def test_direct_streams_reasoning_and_answer_apart() -> None:
     seen = decode(build("direct", {}), start(ScriptedEngine(["<think>I think </think> four"])))
-    sides = {side: "".join(e.text for e in seen if isinstance(e, Delta) and e.channel == side) for side in ("reasoning", "answer")}
+    sides = {
+        side: "".join(e.text for e in seen if isinstance(e, Delta) and e.channel == side)
+        for side in ("reasoning", "answer")
+    }
     assert sides == {"reasoning": "I think", "answer": "four"}
 
 

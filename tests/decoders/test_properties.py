@@ -33,9 +33,7 @@ OPTIONS = {
         {"n": st.integers(1, 6), "verifications": st.integers(1, 3), "verify_tokens": st.integers(1, 20)},
         optional={"max_tokens": st.integers(1, 30)},
     ),
-    "self_consistency": st.fixed_dictionaries(
-        {"n": st.integers(1, 9)}, optional={"max_tokens": st.integers(1, 30)}
-    ),
+    "self_consistency": st.fixed_dictionaries({"n": st.integers(1, 9)}, optional={"max_tokens": st.integers(1, 30)}),
 }
 decoders = st.sampled_from(sorted(OPTIONS)).flatmap(lambda name: st.builds(build, st.just(name), OPTIONS[name]))
 
@@ -117,9 +115,10 @@ def test_an_engine_that_breaks_is_a_typed_error_and_leaves_nothing_running(
     engine = ScriptedEngine(broken)
     run = start(engine, 300, seed=seed)
     try:
-        assert isinstance(decode(decoder, run)[-1], Answer)
+        outcome: object = decode(decoder, run)[-1]
     except EngineError as error:
-        assert "ZeroDivisionError" in str(error)
+        outcome = str(error)
+    assert isinstance(outcome, Answer) or "ZeroDivisionError" in str(outcome)
     assert engine.open_calls == 0
     assert run.budget.reserved == 0
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +31,6 @@ def test_a_stray_closing_tag_in_an_answer_is_text() -> None:
 @given(text=st.text(alphabet="<think>/ ab\n", max_size=60), cuts=st.lists(st.integers(0, 60), max_size=8))
 def test_the_split_does_not_depend_on_how_the_text_is_cut(text: str, cuts: list[int]) -> None:
     splitter, places = ThinkingSplitter(), sorted({0, len(text), *(c for c in cuts if c < len(text))})
-    pieces = [p for a, b in zip(places, places[1:], strict=False) for p in splitter.feed(text[a:b])] + splitter.finish()
+    pieces = [p for a, b in pairwise(places) for p in splitter.feed(text[a:b])] + splitter.finish()
     sides = {side: "".join(t for channel, t in pieces if channel == side) for side in ("reasoning", "answer")}
     assert (sides["reasoning"], sides["answer"]) == split(text)

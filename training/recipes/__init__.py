@@ -1,0 +1,1 @@
+"""One module a recipe: `Config`, `train`, and the expected result in its docstring."""

@@ -198,7 +198,7 @@ def _update(net: torch.nn.Module, parts: list[Batch], optimizers: list[torch.opt
         logits = net(input_ids=part.ids[:, :-1], use_cache=False).logits
         losses = F.cross_entropy(logits.transpose(1, 2), part.ids[:, 1:], reduction="none")
         loss = (losses * part.weights[:, 1:]).sum()
-        (loss / total).backward()
+        torch.autograd.backward(loss / total)
         with torch.no_grad():
             log.add(part, loss.detach(), logits)
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -1,0 +1,1 @@
+"""Experts that show a model what to imitate."""

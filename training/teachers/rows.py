@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from benchmarks.tasks.countdown import Problem, random_problem, steps, units
+from benchmarks.tasks.countdown import Problem, Step, random_problem, steps, units
 from decoders.core.messages import Message
 from decoders.prompts import Pack
 from training.teachers import countdown as teacher
@@ -70,10 +70,10 @@ class CountdownRows:
             pass
         return problem
 
-    def _solution(self, problem: Problem) -> tuple[teacher.Step, ...]:
+    def _solution(self, problem: Problem) -> tuple[Step, ...]:
         return self._rng.choice(teacher.solutions(problem))[1]
 
-    def _claim(self, problem: Problem, wrong: float) -> tuple[teacher.Step, ...]:
+    def _claim(self, problem: Problem, wrong: float) -> tuple[Step, ...]:
         solution = self._solution(problem)
         return teacher.corrupt(problem, solution, self._rng) if self._rng.random() < wrong else solution
 
@@ -115,9 +115,7 @@ class CountdownRows:
     def _row(self, problem: Problem, summary: list[str], turn: teacher.Turn) -> Row:
         return self._conversation("reason", problem, turn, summary, summary=" ".join(summary))
 
-    def _conversation(
-        self, name: str, problem: Problem, turn: teacher.Turn, before: list[str], **values: str
-    ) -> Row:
+    def _conversation(self, name: str, problem: Problem, turn: teacher.Turn, before: list[str], **values: str) -> Row:
         draft = " ".join(turn.words)
         asked = self._pack.render(name, problem.question, **values)
         if name == "reason":
