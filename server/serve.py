@@ -76,6 +76,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         access_log=False,
         timeout_graceful_shutdown=_CUT_OFF_SECONDS,
         server_header=False,
+        proxy_headers=False,
     )
     await _Server(config, connections, settings.drain_seconds, announce).serve(sockets=[listener])
 

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from server.api import wire
 from server.api.body import read_json
 from server.api.chunks import ChunkWriter
-from server.api.openapi import ERRORS, request_body
+from server.api.openapi import ERRORS, BytesRoute, request_body
 from server.api.sse import DONE, EventStream
 from server.api.wire import ChatRequest
 from server.connections import Connections
@@ -28,7 +28,7 @@ def router(
     service: Service, connections: Connections, metrics: Metrics, *, keep_alive: float, reasoning_content: bool
 ) -> APIRouter:
     """The route, over one service."""
-    routes = APIRouter()
+    routes = APIRouter(route_class=BytesRoute)
 
     @routes.post(
         "/v1/chat/completions",

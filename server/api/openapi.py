@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+from fastapi import Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 _ERROR = {
@@ -33,6 +37,18 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         503: "Too many requests, not ready, or shutting down.",
     }.items()
 }
+
+
+class BytesRoute(APIRoute):
+    """A documented route whose function takes the request and returns the response, with nothing injected or parsed.
+
+    That is a third of what a short request costs in FastAPI.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The function itself."""
+        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return handler
 
 
 def request_body(model: type[BaseModel]) -> dict[str, Any]:
