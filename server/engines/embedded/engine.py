@@ -52,6 +52,16 @@ class EmbeddedEngine:
         self._loading = threading.Lock()
         self._closed = False
 
+    @property
+    def running(self) -> int:
+        """Completions that hold a slot now."""
+        return 0 if self._scheduler is None else self._scheduler.running
+
+    @property
+    def waiting(self) -> int:
+        """Completions that wait for a slot."""
+        return 0 if self._scheduler is None else self._scheduler.waiting
+
     async def start(self) -> None:
         """Load weights and tokenizer in a thread; a call does it too when it is the first."""
         await asyncio.to_thread(self._load)

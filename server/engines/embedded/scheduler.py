@@ -235,7 +235,7 @@ class Scheduler:
                 self._waiting.extend(self._inbox.get() or [])
         held = [owner for owner in self._slots.owners if owner is not None]
         for stream in {id(s.stream): s.stream for s in [*held, *self._waiting]}.values():
-            self._post(stream, error)
+            self._post(stream, error if stream.started else EngineUnavailable(str(error)))
         self._waiting.clear()
         self._deliver()
 

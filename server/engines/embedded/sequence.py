@@ -23,6 +23,8 @@ class Stream:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.started = False
+        """Whether a chunk was made."""
         self._items: deque[Chunk | EngineError] = deque()
         self._reader: asyncio.Future[None] | None = None
 
@@ -86,11 +88,12 @@ class Sequence:
         self.finish: Finish | None = None
         self.cancelled = False
         self._eos = eos
-        self._text = Detokenizer(words.words, sampling.stop)
+        self._text = Detokenizer(words.words, sampling.stop, words.unsettled)
 
     def accept(self, id: int, logprobs: tuple[TokenLogprob, ...]) -> Chunk:
         """Take a token that was drawn and make the chunk that tells of it; sets `finish` with the last one."""
         first = self.generated == 0
+        self.stream.started = True
         self.generated += 1
         self.input = id
         if self.draw.penalised:

@@ -1,4 +1,4 @@
-"""Prompts to token ids: tokenizer and chat template of a checkpoint. Rule: the ids are those that transformers makes."""
+"""Prompts to token ids: the tokenizer and chat template of a checkpoint. Rule: the same ids as transformers makes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from decoders.core.errors import EngineUnavailable, InvalidRequest
 from decoders.core.messages import Prompt
+from server.engines.embedded.detokenizer import unsettled
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,6 +44,7 @@ class ChatTokenizer:
         self.words: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.words.no_truncation()
         self.words.no_padding()
+        self.unsettled = unsettled(self.words)
         path = folder / "tokenizer_config.json"
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         self._special = {key: _text(value) for key, value in settings.items() if key.endswith("_token") and value}
