@@ -23,7 +23,7 @@ def create_app(settings: Settings, served: Mapping[str, Model], connections: Con
     Whoever runs the app passes `connections` in order to drain them.
     """
     service = Service(served, decoder=settings.decoder, max_budget=settings.max_budget, effort=settings.effort)
-    connections = connections or Connections(settings.max_requests)
+    connections = Connections(settings.max_requests) if connections is None else connections
     metrics = Metrics()
 
     @asynccontextmanager

@@ -49,10 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 
 async def load_model(settings: Settings) -> Model:
     """The engine, ready to take calls, with the prompts that its checkpoint understands."""
-    options = settings.engine_options
-    if settings.engine == "scripted":
-        options["model"] = settings.name
-    engine = engines.create(settings.engine, settings.model, **options)
+    engine = engines.create(settings.engine, settings.model, model=settings.name, **settings.engine_options)
     await engines.start(engine)
     return Model(engine, Pack.load(settings.pack or getattr(engine, "pack", None) or "plain"))
 

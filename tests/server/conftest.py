@@ -1,4 +1,4 @@
-"""A server on a real socket, with the scripted engine: what httpx's in-process transport would buffer is seen as it is."""
+"""A server on a real socket, with the scripted engine: streams and disconnects are seen as they are."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ class Live:
     def raw(self, **fields: Any) -> socket.socket:
         """A connection on which the request has been sent."""
         body = json.dumps({"model": "base", "messages": HELLO, **fields}).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        head += f"content-length: {len(body)}\r\n\r\n"
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         connection.sendall(head.encode() + body)
         return connection
