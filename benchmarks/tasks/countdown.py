@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 from typing import Literal
 
 from decoders.rewards.countdown import LARGEST, OPERATORS, combine, explain
@@ -75,7 +75,7 @@ class Problem:
 @lru_cache(maxsize=100_000)
 def steps(numbers: Numbers) -> tuple[Step, ...]:
     """All first steps on `numbers` (largest first), equal pairs once, in the canonical order."""
-    found = []
+    found: list[Step] = []
     for (i, a), (j, b) in combinations(enumerate(numbers), 2):
         if (a, b) in {(s.a, s.b) for s in found}:
             continue
@@ -145,16 +145,19 @@ def random_problem(rng: random.Random, size: int) -> Problem:
 
 
 def problems(wanted: str, split: Split, n: int, seed: int = 0) -> list[Problem]:
-    """`n` different problems of one level and split; the same arguments give the same problems."""
-    rng = random.Random(f"{wanted}/{split}/{seed}")
-    size = 3 if wanted == "easy" else 4
-    found: dict[str, Problem] = {}
-    for _ in range(2_000 * n):
-        if len(found) == n:
-            break
-        problem = random_problem(rng, size)
-        if problem.split == split and problem.id not in found and level(problem) == wanted:
-            found[problem.id] = problem
+    """`n` different problems of one level and split, drawn evenly; more of them begin with the same ones."""
+    found = [problem for problem in _all(3 if wanted == "easy" else 4, split) if level(problem) == wanted]
     if len(found) < n:
         raise ValueError(f"there are fewer than {n} {wanted} {split} problems: found {len(found)}")
-    return list(found.values())
+    random.Random(f"{wanted}/{split}/{seed}").shuffle(found)
+    return found[:n]
+
+
+@lru_cache(maxsize=6)
+def _all(size: int, split: Split) -> tuple[Problem, ...]:
+    """Every problem of a split that can be solved and whose target is not one of its numbers."""
+    found = []
+    for numbers in combinations_with_replacement(reversed(NUMBERS), size):
+        targets = frozenset[int]().union(*(reachable(unit.left) for unit in units(numbers) if unit.left))
+        found += [Problem(numbers, target) for target in sorted(targets - set(numbers))]
+    return tuple(problem for problem in found if problem.split == split)

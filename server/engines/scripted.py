@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from decoders.core.engine import Chunk, TokenLogprob
+from decoders.core.engine import Chunk, Finish, TokenLogprob
 from decoders.core.errors import ContextOverflow, EngineUnavailable
 from decoders.core.messages import Prompt, Sampling
 
@@ -83,7 +83,7 @@ class ScriptedEngine:
         for i, word in enumerate(words[: last + 1]):
             if delay := self._delays[0 if i == 0 else 1]:
                 await asyncio.sleep(delay)
-            finish = None if i < last else "stop" if last == len(words) - 1 or stopped else "length"
+            finish: Finish | None = None if i < last else "stop" if last == len(words) - 1 or stopped else "length"
             token = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=3).digest())
             logprobs = () if sampling.logprobs is None else (TokenLogprob(token, word, 0.0),)
             yield Chunk(word, (token,), logprobs, finish, index, prompt_tokens=size if i == 0 else 0)
