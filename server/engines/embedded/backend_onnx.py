@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from server.engines.embedded.backend import Integers, Logits, affordable
 from server.engines.embedded.checkpoint import Checkpoint
 from server.engines.embedded.export import export
+
+_SMALL = 8 << 20
+"""Bytes of weights up to which one thread is the fastest: a step is shorter than waking a second one pays for."""
 
 _BUDGET = 8 << 30
 """Bytes of address space for the cache; the system hands out pages as they are written."""
@@ -33,9 +37,7 @@ class OnnxBackend:
 
     continues_batches = False
 
-    def __init__(
-        self, checkpoint: Checkpoint, *, slots: int, context: int, threads: int | None, spin: bool = True
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, slots: int, context: int, threads: int | None) -> None:
         import onnxruntime
 
         exported = export(checkpoint, context)
@@ -45,17 +47,18 @@ class OnnxBackend:
         self.slots = affordable(slots, row * 4 * 2 * shape.layers, _BUDGET)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        size = sum(tensor.nbytes for tensor in exported.tensors.values())
+        options.intra_op_num_threads = _threads(size) if threads is None else threads
+        # Threads that spin while they wait halve the speed as soon as another process wants the cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # The session refers to these arrays for as long as it lives.
         self._tensors = exported.tensors
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in self._tensors.values()]
         options.add_external_initializers(list(self._tensors), values)
         self._kept = values
         self._session = onnxruntime.InferenceSession(exported.graph, options, providers=["CPUExecutionProvider"])
-        size = (self.slots, shape.key_heads, context, shape.head)
-        self._caches = [np.zeros(size, np.float32) for _ in range(2 * shape.layers)]
+        layout = (self.slots, shape.key_heads, context, shape.head)
+        self._caches = [np.zeros(layout, np.float32) for _ in range(2 * shape.layers)]
         self._logits = np.zeros((self.slots, shape.vocabulary), np.float32)
         self._decoding: dict[int, _Call] = {}
 
@@ -107,3 +110,8 @@ class OnnxBackend:
         logits = call.logits
         call.binding.bind_output("logits", "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
         return call
+
+
+def _threads(size: int) -> int:
+    """Threads for weights of so many bytes: the cores that this process may use, but no more than help."""
+    return 1 if size <= _SMALL else min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)

@@ -125,7 +125,7 @@ class EmbeddedEngine:
             if self._scheduler is not None:
                 return
             kind, device, slots, threads = self._choice
-            words = ChatTokenizer(self._checkpoint.folder)
+            words = ChatTokenizer(self._checkpoint.folder, self._checkpoint.config.get("vocab_size"))
             try:
                 backend, self.backend = load(
                     self._checkpoint, kind, device, slots=slots, context=self.context_length, threads=threads

@@ -34,14 +34,18 @@ class Encoded:
 
 
 class ChatTokenizer:
-    """`tokenizer.json` with the chat template beside it; works without transformers."""
+    """`tokenizer.json` with the chat template beside it; works without transformers.
 
-    def __init__(self, folder: Path) -> None:
+    `vocabulary` is how many embeddings the model has, where that differs from the tokens that have a name.
+    """
+
+    def __init__(self, folder: Path, vocabulary: int | None = None) -> None:
         from tokenizers import Tokenizer
 
         if not (folder / "tokenizer.json").is_file():
             raise EngineUnavailable(f"{folder} has no tokenizer.json")
         self.words: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._size = vocabulary or self.words.get_vocab_size()
         self.words.no_truncation()
         self.words.no_padding()
         self.unsettled = unsettled(self.words)
@@ -58,7 +62,7 @@ class ChatTokenizer:
             return Encoded(self._checked(prompt.token_ids), self._open_ids(prompt.token_ids))
         text = self.render(prompt)
         ids = self.words.encode(text, add_special_tokens=False).ids
-        return Encoded(tuple(ids), _open_text(text, prompt))
+        return Encoded(self._checked(ids), _open_text(text, prompt))
 
     def render(self, prompt: Prompt) -> str:
         """The conversation as text, up to where the reply continues."""
@@ -82,13 +86,13 @@ class ChatTokenizer:
         text = self.words.decode([id], skip_special_tokens=False)
         return text or self.words.id_to_token(id) or ""
 
-    def _checked(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        size = self.words.get_vocab_size()
+    def _checked(self, ids: Sequence[int]) -> tuple[int, ...]:
+        # An id without an embedding would end the engine's thread, and with it everybody's calls.
         if not ids:
             raise InvalidRequest("a prompt needs at least one token", param="prompt")
-        if min(ids) < 0 or (max(ids) >= size and any(self.words.id_to_token(id) is None for id in ids)):
-            raise InvalidRequest(f"a token id is outside the vocabulary of {size}", param="prompt")
-        return ids
+        if min(ids) < 0 or max(ids) >= self._size:
+            raise InvalidRequest(f"a token id is outside the vocabulary of {self._size}", param="prompt")
+        return tuple(ids)
 
     def _open_ids(self, ids: tuple[int, ...]) -> bool:
         start, end = self._marks
