@@ -75,4 +75,6 @@ def split(text: str, *, inside: bool = False) -> tuple[str, str]:
 
 def _overlap(text: str, tag: str) -> int:
     """How many characters at the end of `text` could be the beginning of `tag`."""
+    if "<" not in text[1 - len(tag) :]:  # the hot path: this is asked for every token
+        return 0
     return next((n for n in range(min(len(tag) - 1, len(text)), 0, -1) if tag.startswith(text[-n:])), 0)
