@@ -34,7 +34,7 @@ def build(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any] | N
         raise UnknownDecoder(f"unknown decoder {name!r}: there are {', '.join(registry())}", param="decoder")
     cls = registry()[name]
     try:
-        return cls.model_validate({**(defaults or {}), **options})
+        return cls.model_validate({**(defaults or {}), **options}, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(map(str, first["loc"]))

@@ -27,6 +27,8 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"decoder": {"name": "rc", "turn": 3}}, 400, "decoder.turn"),
     ({"decoder": {"name": "rc", "turns": 0}}, 400, "decoder.turns"),
     ({"decoder": {"name": "rc", "turns": "many"}}, 400, "decoder.turns"),
+    ({"decoder": {"name": "rc", "turns": "3"}}, 400, "decoder.turns"),
+    ({"decoder": {"name": "rc", "turns": True}}, 400, "decoder.turns"),
     ({"decoder": {"name": "rc", "summary_model": "nobody"}}, 400, "decoder.summary_model"),
     ({"model": "base:rc", "decoder": "direct"}, 400, "decoder"),
     ({"messages": []}, 400, "messages"),
