@@ -45,7 +45,8 @@ class Engine(Protocol):
     """Turns prompts into tokens.
 
     Closing the iterator that `generate` returns aborts the call, and every engine frees what the call held within
-    100 ms. Errors: `ContextOverflow` before the first chunk, `EngineUnavailable` when nothing was generated,
+    100 ms. A completion longer than the context has room for ends there with `length`. Errors: `ContextOverflow` before
+    the first chunk when the prompt leaves no room at all, `EngineUnavailable` when nothing was generated,
     `EngineError` in the middle.
     """
 

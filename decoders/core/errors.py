@@ -6,6 +6,7 @@ LongThinkError
 │   ├── UnknownModel
 │   ├── UnknownDecoder
 │   ├── OutOfScope           the question is outside what the checkpoint was trained for
+│   ├── MissingPrompt        the model's template pack lacks a prompt that the decoder needs
 │   └── ContextOverflow      the prompt and its completion do not fit into the model's context
 ├── EngineError              the engine failed in the middle of a call
 │   └── EngineUnavailable    the engine is dead or not ready; nothing was generated
@@ -51,6 +52,12 @@ class OutOfScope(InvalidRequest):
     """The checkpoint was never taught questions of this kind."""
 
     code = "question_out_of_scope"
+
+
+class MissingPrompt(InvalidRequest):
+    """The model's template pack lacks a prompt that the decoder needs."""
+
+    code = "decoder_not_supported"
 
 
 class ContextOverflow(InvalidRequest):

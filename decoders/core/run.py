@@ -283,7 +283,7 @@ class Run:
             prompt=call.prompt.digest(),
             messages=tuple((m.role, m.content) for m in call.prompt.messages),
             prefix=call.prompt.prefix,
-            sampling={**dataclasses.asdict(sampling), "stop": list(sampling.stop)},
+            sampling=_plain(sampling),
             final=recorder.final,
             completion=done,
             seconds=round(seconds, 6),
@@ -303,3 +303,9 @@ class _Call:
     max_tokens: int | None
     sampling: Mapping[str, Any]
     seed: int
+
+
+def _plain(sampling: Sampling) -> dict[str, Any]:
+    """As JSON has it; `dataclasses.asdict` would copy deeply, for every step."""
+    values = {field.name: getattr(sampling, field.name) for field in dataclasses.fields(sampling)}
+    return {**values, "stop": list(sampling.stop)}

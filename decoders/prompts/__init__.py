@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import jinja2
 
-from decoders.core.errors import OutOfScope
+from decoders.core.errors import MissingPrompt, OutOfScope
 from decoders.core.messages import Message, Role
 
 FOLDER = Path(__file__).parent
@@ -62,6 +62,9 @@ class Pack:
 
     def render(self, name: str, question: str, **values: object) -> tuple[Message, ...]:
         """The messages of prompt `name`; `question` is first brought into the form this checkpoint knows."""
+        if name not in self.templates:
+            message = f"the template pack {self.name} has no prompt {name!r}, which this decoder needs"
+            raise MissingPrompt(message, param="decoder")
         question = self.canonical(question)
         return tuple(
             Message(role, template.render(question=question, **values)) for role, template in self.templates[name]

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 
 from decoders.core.engine import Chunk, Finish, TokenLogprob
 from decoders.core.errors import ContextOverflow, EngineUnavailable
@@ -46,12 +47,11 @@ class ScriptedEngine:
         if self._closed:
             raise EngineUnavailable(f"{self.model} is closed")
         size = await self.count(prompt)
-        if size + sampling.max_tokens > self.context_length:
-            raise ContextOverflow(
-                f"{size} prompt tokens and {sampling.max_tokens} completion tokens exceed the context of "
-                f"{self.context_length}",
-                param="messages",
-            )
+        room = self.context_length - size
+        if room < 1:
+            message = f"{size} prompt tokens leave no room for a completion in the context of {self.context_length}"
+            raise ContextOverflow(message, param="messages")
+        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
         self.calls += 1
         self.open_calls += 1
         try:

@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from decoders.core.errors import OutOfScope
+from decoders.core.errors import MissingPrompt, OutOfScope
 from decoders.prompts import FOLDER, Pack
 
 
@@ -80,6 +80,11 @@ def test_the_prompts_of_the_shipped_checkpoint_are_what_it_was_trained_with(tiny
 def test_a_value_that_nobody_passed_is_an_error(tiny: Pack) -> None:
     with pytest.raises(jinja2.UndefinedError):
         tiny.render("verify", "Use 5 8 9 5 to make 18")
+
+
+def test_a_prompt_that_the_pack_lacks_is_a_typed_error() -> None:
+    with pytest.raises(MissingPrompt, match="plain has no prompt 'hint'"):
+        Pack.load("plain").render("hint", "x")
 
 
 def test_a_question_cannot_open_a_message() -> None:
