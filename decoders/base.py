@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from decoders.core.run import Run, Task
+from decoders.core.run import Run
+from decoders.core.task import Task
 from decoders.core.trace import Completion
 
 __all__ = ["Completion", "Decoder", "Run", "Task"]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from decoders.core.run import Model
+from decoders.core.task import Model
 from server.api import chat, decoders, errors, health, models
 from server.connections import Connections
 from server.envelope import Envelope

@@ -19,7 +19,7 @@ import uvicorn
 
 from decoders import registry
 from decoders.core.errors import LongThinkError
-from decoders.core.run import Model
+from decoders.core.task import Model
 from decoders.prompts import Pack
 from server import engines
 from server.app import create_app

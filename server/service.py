@@ -15,7 +15,8 @@ from decoders import Decoder, build, registry
 from decoders.core.budget import Budget
 from decoders.core.errors import InvalidRequest, UnknownDecoder, UnknownModel
 from decoders.core.messages import Message, Sampling
-from decoders.core.run import Model, Run, Task
+from decoders.core.run import Run
+from decoders.core.task import Model, Task
 from server.budgets import Effort, purse
 
 _SAMPLING = {f.name for f in fields(Sampling)} - {"max_tokens", "seed", "n"}

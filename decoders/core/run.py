@@ -17,41 +17,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from decoders.core.budget import Budget
-from decoders.core.engine import Engine
 from decoders.core.errors import BudgetExhausted, EngineError, LongThinkError, ReplayMismatch, UnknownModel
 from decoders.core.events import Delta, StepFinished, StepStarted
-from decoders.core.messages import Message, Prompt, Sampling
+from decoders.core.messages import Prompt, Sampling
 from decoders.core.outbox import Outbox
 from decoders.core.recorder import Recorder
+from decoders.core.task import Model, Task
 from decoders.core.trace import Completion, Step, Trace
 from decoders.prompts import Pack
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is asked: a conversation whose last message is the question."""
-
-    messages: tuple[Message, ...]
-
-    @property
-    def question(self) -> str:
-        """The last message's text."""
-        return self.messages[-1].content
-
-    @property
-    def history(self) -> tuple[Message, ...]:
-        """What was said before the question."""
-        return self.messages[:-1]
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model that a run may call: its engine and the prompts it understands."""
-
-    engine: Engine
-    pack: Pack
 
 
 @dataclass(slots=True)

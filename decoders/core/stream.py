@@ -9,7 +9,8 @@ from contextlib import aclosing
 from decoders.base import Decoder
 from decoders.core.errors import BudgetExhausted
 from decoders.core.events import Answer, Event
-from decoders.core.run import Run, Task
+from decoders.core.run import Run
+from decoders.core.task import Task
 
 
 async def events(decoder: Decoder, task: Task, run: Run) -> AsyncGenerator[Event, None]:

@@ -9,8 +9,9 @@ from decoders.base import Decoder
 from decoders.core.budget import Budget
 from decoders.core.events import Event
 from decoders.core.messages import Message, Prompt, Sampling
-from decoders.core.run import Model, Run, Task
+from decoders.core.run import Run
 from decoders.core.stream import events
+from decoders.core.task import Model, Task
 from decoders.core.trace import Step
 from decoders.prompts import Pack
 from server.engines.scripted import ScriptedEngine

@@ -8,7 +8,7 @@ from decoders import build
 from decoders.core.errors import InvalidRequest, ReplayMismatch, UnknownDecoder
 from decoders.core.events import Answer, Delta, Event
 from decoders.core.messages import Message, Prompt
-from decoders.core.run import Task
+from decoders.core.task import Task
 from server.engines.scripted import ScriptedEngine
 from tests.decoders.support import TASK, decode, start
 

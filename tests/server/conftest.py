@@ -15,7 +15,7 @@ import httpx
 import pytest
 import uvicorn
 
-from decoders.core.run import Model
+from decoders.core.task import Model
 from decoders.prompts import Pack
 from server.app import create_app
 from server.engines.scripted import ScriptedEngine
