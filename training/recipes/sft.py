@@ -58,7 +58,7 @@ class Config(BaseModel):
     """Transformer layers."""
     feed_forward: int = 384
     """Size of the gated feed-forward layer."""
-    temperature: float = 1.0
+    temperature: float = 0.8
     """Sampling temperature written into the checkpoint's generation defaults."""
     threads: int = 1
     """CPU threads of torch."""
