@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from openai import BadRequestError, OpenAI
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.tasks.countdown import problems
 from decoders.core.messages import Message, Prompt, Sampling
@@ -108,9 +109,8 @@ def test_a_client_that_leaves_frees_the_engine(url: str) -> None:
 
 
 def test_transformers_loads_the_folder_unchanged_and_continues_greedily_as_the_engine_does() -> None:
-    transformers = pytest.importorskip("transformers", reason="pip install 'longthink[train]'")
-    words = transformers.AutoTokenizer.from_pretrained(SHIPPED)
-    net = transformers.AutoModelForCausalLM.from_pretrained(SHIPPED).eval()
+    words = AutoTokenizer.from_pretrained(SHIPPED)
+    net = AutoModelForCausalLM.from_pretrained(SHIPPED).eval()
     pack = Pack.load("tiny")
 
     async def ours(messages: tuple[Message, ...]) -> list[int]:

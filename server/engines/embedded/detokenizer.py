@@ -13,18 +13,25 @@ class Detokenizer:
     """The text of one completion while it grows; never half a character, never the beginning of a stop string.
 
     A token's text depends on its neighbours (a leading space, the bytes of one character), so each new token is
-    decoded together with those of the last piece, and that piece is taken off the front.
+    decoded together with those of the last piece, and that piece is taken off the front. `before` are ids that the
+    completion continues: they are context, not text of its own.
     """
 
-    def __init__(self, words: Tokenizer, stop: Sequence[str] = (), unsettled: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        words: Tokenizer,
+        stop: Sequence[str] = (),
+        unsettled: frozenset[int] = frozenset(),
+        before: Sequence[int] = (),
+    ) -> None:
         self.stopped = False
         self._words = words
         self._stop = tuple(text for text in stop if text)
         self._unsettled = unsettled
-        self._ids: list[int] = []
-        self._begin = self._read = 0
-        self._before = ""
-        self._shown = 0
+        self._ids: list[int] = list(before)
+        self._begin, self._read = 0, len(before)
+        self._before = words.decode(self._ids, skip_special_tokens=True) if before else ""
+        self._shown = len(self._before)
         self._held = ""
 
     def feed(self, id: int) -> str:

@@ -88,7 +88,7 @@ class Sequence:
         self.finish: Finish | None = None
         self.cancelled = False
         self._eos = eos
-        self._text = Detokenizer(words.words, sampling.stop, words.unsettled)
+        self._text = Detokenizer(words.words, sampling.stop, words.unsettled, encoded.before)
 
     def accept(self, id: int, logprobs: tuple[TokenLogprob, ...]) -> Chunk:
         """Take a token that was drawn and make the chunk that tells of it; sets `finish` with the last one."""

@@ -25,12 +25,20 @@ if TYPE_CHECKING:
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
+_CONTEXT = 8
+"""Ids that a token's text can depend on: the bytes of the longest character and a word before them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A prompt as the model reads it; `thinking` says that it ends inside an open thinking block."""
+    """A prompt as the model reads it; `thinking` says that it ends inside an open thinking block.
+
+    `before` are the last ids of a reply that is continued: the first new word's space depends on them.
+    """
 
     ids: tuple[int, ...]
     thinking: bool
+    before: tuple[int, ...] = ()
 
 
 class ChatTokenizer:
@@ -62,7 +70,8 @@ class ChatTokenizer:
             return Encoded(self._checked(prompt.token_ids), self._open_ids(prompt.token_ids))
         text = self.render(prompt)
         ids = self.words.encode(text, add_special_tokens=False).ids
-        return Encoded(self._checked(ids), _open_text(text, prompt))
+        before = self.words.encode(prompt.prefix, add_special_tokens=False).ids[-_CONTEXT:]
+        return Encoded(self._checked(ids), _open_text(text, prompt), tuple(before))
 
     def render(self, prompt: Prompt) -> str:
         """The conversation as text, up to where the reply continues."""
