@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,7 @@ import pytest
 from openai import BadRequestError, OpenAI
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.tasks.countdown import problems
+from benchmarks.tasks.countdown import Problem, problems
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.prompts import Pack
 from server.engines.embedded import EmbeddedEngine
@@ -45,14 +46,15 @@ def client(url: str) -> Iterator[OpenAI]:
 
 def solved(client: OpenAI, decoder: str, count: int) -> int:
     """How many of the first hard dev problems the decoder solves."""
-    right = 0
-    for problem in problems("hard", "dev", count):
+
+    def right(problem: Problem) -> bool:
         reply = client.chat.completions.create(
             model=f"longthink-tiny:{decoder}", messages=[{"role": "user", "content": problem.question}], seed=1
         )
-        assert reply.usage is not None
-        right += problem.check(reply.choices[0].message.content or "")
-    return right
+        return problem.check(reply.choices[0].message.content or "")
+
+    with ThreadPoolExecutor(count) as pool:
+        return sum(pool.map(right, problems("hard", "dev", count)))
 
 
 def test_rc_solves_hard_problems_that_plain_decoding_cannot(client: OpenAI) -> None:
