@@ -99,11 +99,12 @@ def _is_narrow(sampling: Sampling) -> bool:
     return sampling.top_p < 1.0 or sampling.top_k > 0 or sampling.min_p > 0.0
 
 
-def _invert(weights: Floats, uniforms: NDArray[np.float64]) -> Integers:
+def _invert(weights: NDArray[Any], uniforms: NDArray[np.float64]) -> Integers:
     """The index at which the running sum passes the uniform's share of the whole; one pass, no sorting."""
     sums = np.cumsum(weights, axis=1)
-    # Rounding to float32 may reach the whole sum, which no running sum passes.
-    targets = np.minimum((uniforms * sums[:, -1]).astype(np.float32), np.nextafter(sums[:, -1], np.float32(0)))
+    # Rounding may reach the whole sum, which no running sum passes.
+    below = np.nextafter(sums[:, -1], np.zeros(1, sums.dtype))
+    targets = np.minimum((uniforms * sums[:, -1]).astype(sums.dtype), below)
     return _highest(sums > targets[:, None])
 
 
@@ -113,19 +114,26 @@ def _narrowed(
     """Rows whose highest value is 0, restricted by min-p, then top-k, then top-p."""
     size = scaled.shape[1]
     top_k = np.array([sampling.top_k if sampling.top_k > 0 else size for sampling in samplings])[:, None]
-    top_p = np.array([max(sampling.top_p, 1e-9) for sampling in samplings], np.float32)[:, None]
-    min_p = np.array([sampling.min_p for sampling in samplings], np.float32)[:, None]
+    top_p = np.array([max(sampling.top_p, 1e-9) for sampling in samplings])[:, None]
+    min_p = np.array([sampling.min_p for sampling in samplings])[:, None]
     limited = top_k < size
     candidates = min(size, max(candidates, int(top_k[limited].max(initial=0))))
     ids = np.argpartition(scaled, size - candidates, axis=1)[:, size - candidates :] if candidates < size else None
+    if ids is not None:
+        ids.sort(
+            axis=1
+        )  # with the stable sort below: equal values stand in one order however many candidates there are
     values = scaled if ids is None else np.take_along_axis(scaled, ids, axis=1)
-    order = np.argsort(-values, axis=1)
-    weights = np.exp(np.take_along_axis(values, order, axis=1))
+    order = np.argsort(-values, axis=1, kind="stable")
+    # In float64, so that the nucleus does not depend on the order in which a sum was rounded.
+    weights = np.exp(np.take_along_axis(values, order, axis=1).astype(np.float64))
     complete = limited | (weights[:, -1:] < min_p)
     weights[(weights < min_p) | (np.arange(candidates) >= top_k)] = 0.0
     whole = weights.sum(axis=1, keepdims=True)
     if ids is not None and not complete.all():
-        whole = np.where(complete, whole, np.exp(scaled).sum(axis=1, keepdims=True))
+        everything = np.exp(scaled.astype(np.float64))
+        everything[everything < min_p] = 0.0
+        whole = np.where(complete, whole, everything.sum(axis=1, keepdims=True))
     sums = np.cumsum(weights, axis=1)
     enough = (complete | (sums[:, -1:] >= top_p * whole))[:, 0] | (candidates == size)
     weights[(sums - weights >= top_p * whole) & (np.arange(candidates) > 0)] = 0.0
