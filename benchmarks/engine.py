@@ -1,6 +1,6 @@
 """Tokens per second of the embedded engine beside `transformers.generate`. Rule: both in one run, taking turns.
 
-    python -m benchmarks.engine [--model FOLDER] [--requests 1,8,32,128] [--rounds 3] [--threads N] [--output FILE]
+    longthink bench engine [--model FOLDER] [--requests 1,8,32,128] [--rounds 3] [--threads N] [--output FILE]
 
 Method. A load of c requests is c prompts of 64 random token ids, started together, each with 128 new tokens at
 temperature 1; the end mark is ignored, so both sides generate exactly c * 128 tokens. The engine streams every token
@@ -159,9 +159,9 @@ def make_model(folder: Path) -> None:
     Tokenizer(models.WordLevel({f"w{i}": i for i in range(128)}, unk_token="w1")).save(str(folder / "tokenizer.json"))
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="longthink bench engine", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "--model", type=Path, help="checkpoint folder; a random one of 4.75 million parameters if absent"
     )
@@ -169,12 +169,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="of both sides; default: each side's own choice")
     parser.add_argument("--output", type=Path, help="write every measurement as JSON")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table, write the file."""
-    options = arguments()
+    options = arguments(argv)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.model or Path(scratch)
         if options.model is None:
@@ -194,6 +194,7 @@ def main() -> None:
         facts |= {"machine": platform.processor() or platform.machine(), "date": time.strftime("%Y-%m-%d")}
         found = [{**asdict(row), "ratio": row.ratio} for row in rows]
         options.output.write_text(json.dumps({**facts, "rows": found}, indent=2) + "\n")
+    return 0
 
 
 def _rates(row: Row, seconds: list[float]) -> str:
@@ -202,4 +203,4 @@ def _rates(row: Row, seconds: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
