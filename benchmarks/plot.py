@@ -181,7 +181,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"longthink bench plot: {error}", file=sys.stderr)
         return 2
     except ImportError:
-        print("longthink bench plot needs matplotlib: pip install 'longthink[bench]'", file=sys.stderr)
+        print("longthink bench plot needs matplotlib: pip install '.[bench]'", file=sys.stderr)
         return 2
     options.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.output, dpi=DPI)

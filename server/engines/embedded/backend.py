@@ -63,7 +63,7 @@ def load(
     except ImportError as error:
         why = f" ({reason})" if reason else ""
         raise EngineUnavailable(
-            f"{checkpoint.folder} needs the torch backend{why}: pip install 'longthink[train]'"
+            f"{checkpoint.folder} needs the torch backend{why}: pip install '.[train]'"
         ) from error
 
 
