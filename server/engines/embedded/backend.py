@@ -62,9 +62,7 @@ def load(
         return TorchBackend(checkpoint, device=device, slots=slots, context=context, threads=threads), "torch"
     except ImportError as error:
         why = f" ({reason})" if reason else ""
-        raise EngineUnavailable(
-            f"{checkpoint.folder} needs the torch backend{why}: pip install '.[train]'"
-        ) from error
+        raise EngineUnavailable(f"{checkpoint.folder} needs the torch backend{why}: pip install '.[train]'") from error
 
 
 def affordable(slots: int, bytes_per_slot: int, budget: int) -> int:
