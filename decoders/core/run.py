@@ -68,6 +68,7 @@ class Run:
         self._path: tuple[int, ...] = ()
         self._calls = 0
         self._owner: asyncio.Task[Any] | None = None
+        self._rng: random.Random | None = None
         pack = self.pack()
         trace.pack = f"{pack.name}@{pack.version}"
 
@@ -84,7 +85,9 @@ class Run:
     @property
     def rng(self) -> random.Random:
         """Randomness for a decoder's own choices: the same in every run of the same seed and scope."""
-        return random.Random(f"{self._world.seed}/{self._path}")
+        if self._rng is None:
+            self._rng = random.Random(f"{self._world.seed}/{self._path}")
+        return self._rng
 
     def pack(self, model: str | None = None) -> Pack:
         """The template pack of a model (the request's by default)."""
@@ -164,6 +167,7 @@ class Run:
         branch = object.__new__(Run)
         branch._world, branch.budget, branch.best = self._world, budget, None
         branch._parent, branch._path, branch._calls, branch._owner = self, (*self._path, *place), 0, None
+        branch._rng = None
         return branch
 
     def _next_key(self) -> str:

@@ -56,7 +56,7 @@ class ThinkingSplitter:
                 self._state = "reasoning" if self._state == "opening" else "answer"
         elif self._state == "reasoning":
             head, tag, tail = self._held.partition(CLOSE)
-            ready = head[: len(head) - (0 if tag else _overlap(head, CLOSE))].rstrip()
+            ready = head[: len(head) - (0 if tag else overlap(head, CLOSE))].rstrip()
             if ready:
                 pieces.append(("reasoning", ready))
             self._held, self._state = (tail, "gap") if tag else (head[len(ready) :], "reasoning")
@@ -73,8 +73,9 @@ def split(text: str, *, inside: bool = False) -> tuple[str, str]:
     return reasoning, "".join(t for channel, t in pieces if channel == "answer")
 
 
-def _overlap(text: str, tag: str) -> int:
-    """How many characters at the end of `text` could be the beginning of `tag`."""
-    if "<" not in text[1 - len(tag) :]:  # the hot path: this is asked for every token
+def overlap(text: str, mark: str) -> int:
+    """How many characters at the end of `text` could be the beginning of `mark`."""
+    longest = min(len(mark) - 1, len(text))
+    if mark[0] not in text[len(text) - longest :]:  # the hot path: this is asked for every token
         return 0
-    return next((n for n in range(min(len(tag) - 1, len(text)), 0, -1) if tag.startswith(text[-n:])), 0)
+    return next((n for n in range(longest, 0, -1) if mark.startswith(text[-n:])), 0)

@@ -135,6 +135,13 @@ def test_many_runs_side_by_side_do_not_disturb_each_other() -> None:
     assert together == alone
 
 
+def test_a_runs_randomness_goes_on_and_repeats_with_its_seed() -> None:
+    draws = [[start(ScriptedEngine(), seed=seed).rng for _ in range(2)] for seed in (1, 2)]
+    (first, again), (other, _) = [[[rng.random() for _ in range(3)] for rng in pair] for pair in draws]
+    assert first == again != other
+    assert len(set(first)) == 3
+
+
 def test_two_coroutines_on_one_scope_are_refused() -> None:
     async def main() -> None:
         run = start(ScriptedEngine(["a"], token_delay=0.001))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from decoders.core.thinking import overlap
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -67,17 +69,9 @@ class Detokenizer:
             # The one that is complete first, so that the cut does not depend on where tokens end.
             self.stopped, self._held = True, ""
             return text[: min(places)[1]]
-        keep = max(_overlap(text, stop) for stop in self._stop)
+        keep = max(overlap(text, stop) for stop in self._stop)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of the text could begin the stop string."""
-    for size in range(min(len(text), len(stop) - 1), 0, -1):
-        if text.endswith(stop[:size]):
-            return size
-    return 0
 
 
 def unsettled(words: Tokenizer) -> frozenset[int]:
