@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from decoders.base import Decoder
 from decoders.core.errors import InvalidRequest, UnknownDecoder
+from decoders.prompts import Pack
 
 __all__ = ["Decoder", "build", "registry"]
 
@@ -22,11 +23,27 @@ def registry() -> Mapping[str, type[Decoder]]:
     for module in pkgutil.iter_modules(__path__):
         if not module.ispkg:
             import_module(f"{__name__}.{module.name}")
-    return {cls.name: cls for cls in sorted(Decoder.__subclasses__(), key=lambda cls: cls.name)}
+    return {cls.name: cls for cls in sorted(_named(Decoder), key=lambda cls: cls.name)}
 
 
-def build(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Decoder:
-    """A decoder from a request: `options` over the pack's `defaults` over the paper's.
+def _filled(name: str, options: Mapping[str, Any], pack: Pack | None) -> dict[str, Any]:
+    """The options over the pack's defaults, those of an inner decoder too."""
+    filled = {**(pack.options(name) if pack else {}), **options}
+    inner = filled.get("inner")
+    given = {"name": inner} if isinstance(inner, str) else inner
+    if isinstance(given, Mapping) and isinstance(given.get("name"), str):
+        filled["inner"] = _filled(given["name"], given, pack)
+    return filled
+
+
+def _named(base: type[Any]) -> list[type[Decoder]]:
+    """The subclasses at any depth that are strategies, which is to say have a name."""
+    below = [cls for child in base.__subclasses__() for cls in [child, *_named(child)]]
+    return [cls for cls in dict.fromkeys(below) if "name" in vars(cls)]
+
+
+def build(name: str, options: Mapping[str, Any], pack: Pack | None = None) -> Decoder:
+    """A decoder from a request: `options` over the defaults of the model's template pack over the paper's.
 
     Raises `UnknownDecoder`, or `InvalidRequest` whose `param` names the option.
     """
@@ -34,7 +51,7 @@ def build(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any] | N
         raise UnknownDecoder(f"unknown decoder {name!r}: there are {', '.join(registry())}", param="decoder")
     cls = registry()[name]
     try:
-        return cls.model_validate({**(defaults or {}), **options}, strict=True)
+        return cls.model_validate(_filled(name, options, pack), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(map(str, first["loc"]))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from pydantic import Field
 
-from decoders.base import Completion, Decoder, Run, Task
+from decoders.base import Completion, Run, Solving, Task
+from decoders.core.choosing import accepted
 
 
-class BestOfN(Decoder):
+class BestOfN(Solving):
     """argmax over n samples of the share of verifications that accept it; the earliest of equals wins."""
 
     name: ClassVar[str] = "best_of_n"
@@ -31,28 +31,17 @@ class BestOfN(Decoder):
         """Sample all, then verify each different answer once; samples without an answer are not verified."""
         fair = run.budget.left // self.n
         share = self.max_tokens or max(fair - min(self.verifications * self.verify_tokens, fair // 4), 1)
-        samples = await run.sample(run.prompt("solve", task), self.n, role="solve", max_tokens=share)
+        samples = await self.solutions(run.prompt("solve", task), self.n, run, max_tokens=share)
         candidates = [s for s in samples if s.answered]
         run.answer((candidates or samples)[0])
         if not candidates:
             return samples[0]
-        different: dict[str, Completion] = {}
-        for candidate in candidates:
-            different.setdefault(run.pack().extract(candidate.answer), candidate)
-        scores = await run.parallel([self._judge(task, c) for c in different.values()])
-        ranked = sorted(zip(different.values(), scores, strict=True), key=lambda pair: -(pair[1] or 0.0))
-        return ranked[0][0]
-
-    def _judge(self, task: Task, candidate: Completion) -> Callable[[Run], Awaitable[float]]:
-        async def judge(run: Run) -> float:
-            prompt = run.prompt("verify", task, model=self.verify_model, answer=candidate.answer)
-            verdicts = await run.sample(
-                prompt,
-                self.verifications,
-                role="verify",
-                max_tokens=self.verify_tokens,
-                model=self.verify_model,
-            )
-            return sum(run.pack(self.verify_model).accepts(v.answer) for v in verdicts) / len(verdicts)
-
-        return judge
+        scores = await accepted(
+            task,
+            run,
+            candidates,
+            times=self.verifications,
+            max_tokens=self.verify_tokens,
+            model=self.verify_model,
+        )
+        return max(candidates, key=lambda candidate: scores[run.same(candidate)])

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from decoders.base import Completion, Decoder, Run, Task
+from decoders.base import Completion, Iterative, Run, Task
 
 
-class RC(Decoder):
+class RC(Iterative):
     """z_t ~ p(· | x, s_{t-1}), s_t ~ p(· | x, s_{t-1}, z_t) for t = 1 … T, s_0 empty; the answer is that of z_T.
 
     Every turn restates the problem; the new summary replaces the old one; the reasoning is thrown away, so the context
@@ -28,27 +28,25 @@ class RC(Decoder):
     """Tokens of one summary at most, H_S in the paper."""
     summary_model: str | None = None
     """Another served model that writes the summaries."""
-    stop_when_stable: int = Field(default=0, ge=0)
-    """Stop once this many turns in a row gave the same answer; 0, as in the paper, never stops early."""
 
     async def decode(self, task: Task, run: Run) -> Completion:
         """The paper's loop."""
-        summary, drafts = "", list[Completion]()
+        summary, progress = "", self.progress(task, run)
         for turn in range(1, self.turns + 1):
-            draft = await run.generate(
+            draft = await self.solve(
                 run.prompt("reason", task, summary=summary),
+                run,
                 role="reason",
                 max_tokens=self.reasoning_tokens,
                 final=turn == self.turns,
             )
-            drafts.append(draft)
             if draft.answered or run.best is None:
                 run.answer(draft)
-            if turn == self.turns or self._stable(drafts, run):
+            if turn == self.turns or await progress.settled(draft):
                 break
             summary = await self._summarise(task, run, summary, draft) or summary
         assert run.best is not None
-        return drafts[-1] if drafts[-1].answered else run.best
+        return draft if draft.answered else run.best
 
     async def _summarise(self, task: Task, run: Run, summary: str, draft: Completion) -> str:
         prompt = run.prompt(
@@ -62,9 +60,3 @@ class RC(Decoder):
         )
         done = await run.generate(prompt, role="summarise", max_tokens=self.summary_tokens, model=self.summary_model)
         return done.answer.strip()
-
-    def _stable(self, drafts: list[Completion], run: Run) -> bool:
-        newest = drafts[-self.stop_when_stable :] if self.stop_when_stable else []
-        if len(newest) < self.stop_when_stable or not all(d.answered for d in newest):
-            return False
-        return len({run.pack().extract(d.answer) for d in newest}) == 1

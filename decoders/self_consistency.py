@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import ClassVar
 
 from pydantic import Field
 
-from decoders.base import Completion, Decoder, Run, Task
+from decoders.base import Completion, Run, Solving, Task
+from decoders.core.choosing import vote
 
 
-class SelfConsistency(Decoder):
+class SelfConsistency(Solving):
     """argmax_a Σ_i 1[answer(y_i) = a], y_i ~ p(y | x); the earliest of equals wins."""
 
     name: ClassVar[str] = "self_consistency"
@@ -23,13 +23,11 @@ class SelfConsistency(Decoder):
 
     async def decode(self, task: Task, run: Run) -> Completion:
         """Samples that were cut before they answered have no vote."""
-        samples = await run.sample(run.prompt("solve", task), self.n, role="solve", max_tokens=self.max_tokens)
+        samples = await self.solutions(run.prompt("solve", task), self.n, run, max_tokens=self.max_tokens)
         candidates = [s for s in samples if s.answered]
         if not candidates:
             run.answer(samples[0])
             return samples[0]
-        extract = run.pack().extract
-        votes = Counter(extract(s.answer) for s in candidates)
-        winner = max(candidates, key=lambda s: votes[extract(s.answer)])
+        winner = vote(run, candidates)
         run.answer(winner)
         return winner

@@ -47,25 +47,35 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-async def load_model(settings: Settings) -> Model:
-    """The engine, ready to take calls, with the prompts that its checkpoint understands."""
-    engine = engines.create(settings.engine, settings.model, model=settings.name, **settings.engine_options)
-    await engines.start(engine)
-    return Model(engine, Pack.load(settings.pack or getattr(engine, "pack", None) or "plain"))
+async def load_models(settings: Settings) -> dict[str, Model]:
+    """All models of the settings, ready to take calls, each with the prompts that its checkpoint understands."""
+    served: dict[str, Model] = {}
+    try:
+        for options in settings.serving:
+            for name, engine in (await engines.open_engines(options)).items():
+                if name in served:
+                    await engine.aclose()
+                    raise ValueError(f"two models are called {name!r}: give one another name with served_name")
+                served[name] = Model(engine, Pack.load(options.pack or getattr(engine, "pack", None) or "plain"))
+    except BaseException:
+        for model in served.values():
+            await model.engine.aclose()
+        raise
+    return served
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     began = time.monotonic()
-    model = await load_model(settings)
+    served = await load_models(settings)
     connections = Connections(settings.max_requests)
-    app = create_app(settings, {settings.name: model}, connections)
+    app = create_app(settings, served, connections)
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
     def announce() -> None:
         seconds = time.monotonic() - began
         names = ", ".join(registry())
-        print(f"longthink {url} model {settings.name} decoders {names} (ready in {seconds:.1f} s)", flush=True)
+        print(f"longthink {url} model {', '.join(served)} decoders {names} (ready in {seconds:.1f} s)", flush=True)
 
     config = uvicorn.Config(
         app,

@@ -16,10 +16,12 @@ from decoders.core.budget import Budget
 from decoders.core.errors import InvalidRequest, UnknownDecoder, UnknownModel
 from decoders.core.messages import Message, Sampling
 from decoders.core.run import Run
-from decoders.core.task import Model, Task
+from decoders.core.task import Model, Reply, Task
 from server.budgets import Effort, purse
 
-_SAMPLING = {f.name for f in fields(Sampling)} - {"max_tokens", "seed", "n"}
+_REPLY = {"stop", "logprobs", "structure"}
+"""Fields of a request's sampling that are about the reply, not about every step on the way to it."""
+_SAMPLING = {f.name for f in fields(Sampling)} - {"max_tokens", "seed", "n"} - _REPLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Ask:
     effort: Effort | None = None
     thinking_cap: int | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    tools: str = ""
+    tool_choice: str = ""
     seed: int | None = None
     n: int = 1
 
@@ -47,6 +51,7 @@ class Order:
     decoder: Decoder
     task: Task
     sampling: Sampling
+    reply: Reply
     seed: int
     budget: int
     n: int
@@ -81,7 +86,8 @@ class Service:
             model=name,
             decoder=self._build(ask, name, suffix),
             task=Task(ask.messages),
-            sampling=Sampling(**{**self._sampling[name], **ask.sampling, "max_tokens": budget}),
+            sampling=Sampling(**{**self._sampling[name], **_without(ask.sampling, _REPLY), "max_tokens": budget}),
+            reply=Reply({k: v for k, v in ask.sampling.items() if k in _REPLY}, ask.tools, ask.tool_choice),
             seed=secrets.randbits(31) if ask.seed is None else ask.seed,
             budget=budget,
             n=ask.n,
@@ -92,7 +98,7 @@ class Service:
         whole = Budget(order.budget)
         shares = [whole] if order.n == 1 else whole.split(order.n)
         return [
-            Run(self.models, order.model, share, sampling=order.sampling, seed=order.seed + i)
+            Run(self.models, order.model, share, sampling=order.sampling, reply=order.reply, seed=order.seed + i)
             for i, share in enumerate(shares)
         ]
 
@@ -112,14 +118,18 @@ class Service:
         if ask.decoder and suffix and ask.decoder != suffix:
             raise InvalidRequest(f"the model's name says {suffix}, decoder says {ask.decoder}", param="decoder")
         name = ask.decoder or suffix or self.decoder
-        decoder = build(name, ask.options, self.models[model].pack.options(name))
-        for option, value in ask.options.items():
-            if option.endswith("_model") and value is not None and value not in self.models:
-                param = f"decoder.{option}"
-                raise InvalidRequest(
-                    f"{param}: the model {value!r} does not exist", param=param, code="model_not_found"
-                )
+        decoder = build(name, ask.options, self.models[model].pack)
+        for inner in decoder.nested():
+            for option in type(inner).model_fields:
+                value = getattr(inner, option)
+                if option.endswith("_model") and value is not None and value not in self.models:
+                    message = f"decoder.{option}: the model {value!r} does not exist"
+                    raise InvalidRequest(message, param=f"decoder.{option}", code="model_not_found")
         return decoder
+
+
+def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _defaults(model: Model) -> dict[str, Any]:

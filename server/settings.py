@@ -7,12 +7,13 @@ not here is an error, never ignored.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -56,7 +57,90 @@ class ScriptedOptions(_Options):
     """Seconds before each further token."""
 
 
-class Settings(BaseSettings):
+class UpstreamHost(_Options):
+    """One server behind the upstream engine."""
+
+    url: str
+    """Its base URL, such as http://127.0.0.1:8001/v1."""
+    api_key: SecretStr | None = None
+    """The key it wants."""
+    api_key_env: str | None = None
+    """The environment variable that holds the key: better than the key itself in a file."""
+    dialect: Literal["auto", "openai", "vllm", "sglang", "llamacpp", "longthink", "deepseek", "mistral"] = "auto"
+    """What the server understands beyond OpenAI's API; auto asks it."""
+    max_in_flight: int = Field(default=256, ge=1)
+    """Calls in progress at most; more of them wait."""
+
+
+class UpstreamOptions(_Options):
+    """How OpenAI-compatible servers are called."""
+
+    stream: bool = True
+    """Ask for streams; without them a call shows nothing before its end and a deadline loses it."""
+    connect_seconds: float = Field(default=5.0, gt=0)
+    """How long a connection may take."""
+    first_token_seconds: float = Field(default=600.0, gt=0)
+    """How long a call may wait for its first byte."""
+    idle_seconds: float = Field(default=120.0, gt=0)
+    """How long a stream may be silent."""
+    attempts: int = Field(default=4, ge=1)
+    """How often a call is tried at most, before its first token."""
+    backoff_seconds: float = Field(default=0.25, gt=0)
+    """The wait before the second attempt; it doubles each time, with jitter."""
+    backoff_limit_seconds: float = Field(default=30.0, gt=0)
+    """The longest wait, for a Retry-After too."""
+    health_seconds: float = Field(default=2.0, gt=0)
+    """How often each host is asked whether it is well."""
+    break_after: int = Field(default=5, ge=1)
+    """Failures in a row after which a host gets no calls until it has answered a health check."""
+    context_length: int | None = Field(default=None, ge=16)
+    """Prompt and completion tokens together, where the upstream does not tell."""
+    tokenizer: Path | None = None
+    """Folder of a Hugging Face tokenizer with its chat template: prompts are then sent as text to /v1/completions."""
+
+
+class ModelOptions(_Options):
+    """One model to serve: an engine with its options, and prompts."""
+
+    model: str | None = None
+    """Folder of a Hugging Face checkpoint (for vLLM also a hub name; for upstreams the name there); without it the
+    shipped one."""
+    served_name: str | None = Field(default=None, min_length=1)
+    """The model's name in the API; without it the folder's name, or the upstream's."""
+    engine: Literal["embedded", "vllm", "upstream", "scripted"] | None = None
+    """What generates tokens: embedded, unless --upstream names a server."""
+    upstream: list[str | UpstreamHost] = []
+    """Base URLs of OpenAI-compatible servers like http://127.0.0.1:8001/v1; those with a model share its calls."""
+    upstream_options: UpstreamOptions = UpstreamOptions()
+    embedded: EmbeddedOptions = EmbeddedOptions()
+    vllm: dict[str, Any] = {}
+    """vLLM's own engine arguments: --vllm.tensor-parallel-size 2, --vllm.enable-lora, …"""
+    scripted: ScriptedOptions = ScriptedOptions()
+    pack: str | None = None
+    """Prompts: a template pack's name or folder; without it the checkpoint's own, or `plain`."""
+
+    @property
+    def kind(self) -> str:
+        """The engine's name."""
+        return self.engine or ("upstream" if self.upstream else "embedded")
+
+    @property
+    def name(self) -> str:
+        """The model's name in the API, for engines that serve one."""
+        if self.served_name:
+            return self.served_name
+        if self.kind == "scripted":
+            return "scripted"
+        path = Path(self.model or SHIPPED)
+        return path.resolve().name if path.exists() else str(self.model)
+
+    @property
+    def hosts(self) -> list[UpstreamHost]:
+        """The upstream servers."""
+        return [UpstreamHost(url=host) if isinstance(host, str) else host for host in self.upstream]
+
+
+class Settings(ModelOptions, BaseSettings):
     """Serve a model through decoders, as an OpenAI-compatible API."""
 
     model_config = SettingsConfigDict(
@@ -80,16 +164,8 @@ class Settings(BaseSettings):
     """Address to listen on; 0.0.0.0 lets other machines in."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
-    model: Path = SHIPPED
-    """Folder of a Hugging Face checkpoint; without it the shipped one."""
-    served_name: str | None = Field(default=None, min_length=1)
-    """The model's name in the API; without it the folder's name."""
-    engine: Literal["embedded", "scripted"] = "embedded"
-    """What generates tokens."""
-    embedded: EmbeddedOptions = EmbeddedOptions()
-    scripted: ScriptedOptions = ScriptedOptions()
-    pack: str | None = None
-    """Prompts: a template pack's name or folder; without it the checkpoint's own, or `plain`."""
+    models: dict[str, ModelOptions] = {}
+    """More models to serve, by name: tables [models.NAME] of the file."""
     decoder: str = "direct"
     """The decoder of requests that name none."""
     max_budget: int = Field(default=32_768, ge=1)
@@ -110,15 +186,11 @@ class Settings(BaseSettings):
     """What is logged; debug logs every request."""
 
     @property
-    def engine_options(self) -> dict[str, Any]:
-        """The chosen engine's options."""
-        chosen: _Options = getattr(self, self.engine)
-        return chosen.model_dump()
-
-    @property
-    def name(self) -> str:
-        """The model's name in the API."""
-        return self.served_name or ("scripted" if self.engine == "scripted" else self.model.resolve().name)
+    def serving(self) -> list[ModelOptions]:
+        """All models: those of `models`, after the one of the flags where they name one or there is no other."""
+        named = [m.model_copy(update={"served_name": m.served_name or name}) for name, m in self.models.items()]
+        own = {"model", "engine", "upstream"} & self.model_fields_set
+        return [self, *named] if own or not named else named
 
 
 def load(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Settings:
@@ -134,7 +206,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str] | None = None)
         raise ValueError(f"--config: there is no file {path}")
     _refuse_unknown(environment)
     try:
-        return CliApp.run(_from_file(path), cli_args=list(arguments))
+        return CliApp.run(_from_file(path), cli_args=_gather(arguments))
     except ValidationError as error:
         raise ValueError(_explain(error)) from error
     except (SettingsError, OSError, ValueError) as error:
@@ -159,6 +231,30 @@ def _from_file(path: str | None) -> type[Settings]:
             return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
 
     return Configured
+
+
+def _gather(arguments: Sequence[str]) -> list[str]:
+    """`--vllm.some-name value` for any name, as the one JSON argument of the field `vllm`.
+
+    What follows a name up to the next flag is its value; a name with nothing behind it is a switch.
+    """
+    kept: list[str] = []
+    given: dict[str, Any] = {}
+    name = None
+    for word in arguments:
+        if word.startswith("--vllm."):
+            name, sign, text = word.removeprefix("--vllm.").partition("=")
+            given[name] = text if sign else True
+        elif name is None or word.startswith("--"):
+            name = None
+            kept.append(word)
+        else:
+            given[name] = word if given[name] is True else [*_list(given[name]), word]
+    return [*kept, "--vllm", json.dumps(given)] if given else kept
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

@@ -6,14 +6,21 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from decoders.core.messages import Prompt, Sampling
+from decoders.core.messages import Prompt, Sampling, ToolCall
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "tool_calls"]
+
+Feature = Literal["images", "logprobs", "prefix", "structure", "text", "token_ids", "tools"]
+"""What not every engine can do: images in messages, log-probabilities, continuing a reply that has begun
+(`Prompt.prefix`), `Sampling.structure`, `Prompt.text`, ids in (`Prompt.token_ids`) and out, tools."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """The log-probability (natural logarithm, before temperature) of a chosen token, with its strongest rivals."""
+    """The log-probability (natural logarithm, before temperature) of a chosen token, with its strongest rivals.
+
+    `id` is -1 where the engine tells only the text.
+    """
 
     id: int
     text: str
@@ -27,8 +34,13 @@ class Chunk:
 
     `index` tells which of the `n` completions it belongs to. `token_ids` are the tokens this chunk is made of and may
     be there without text (a held-back stop string, half a character). The last chunk of a completion carries `finish`;
-    the first one `prompt_tokens` (and how many of those came from a prefix cache). `thinking` on the first chunk says
-    that the chat template has already opened the thinking block, so that the text begins inside it.
+    the first one `prompt_tokens` (and how many of those came from a prefix cache), or the last where only that knows.
+    `thinking` on the first chunk says that the chat template has already opened the thinking block, so that the text
+    begins inside it.
+
+    For engines that are told less: `tokens` counts where there are no ids, and the last chunk's corrects the sum, which
+    is exact in the end; `reasoning` is thinking that came separated from the text, `reasoning_tokens` on the last
+    chunk its exact size. `tool_calls` come whole, on the last chunk.
     """
 
     text: str = ""
@@ -39,6 +51,15 @@ class Chunk:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     thinking: bool = False
+    tokens: int = 0
+    reasoning: str = ""
+    reasoning_tokens: int | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Tokens that this chunk adds to its completion."""
+        return len(self.token_ids) or self.tokens
 
 
 class Engine(Protocol):
@@ -46,13 +67,15 @@ class Engine(Protocol):
 
     Closing the iterator that `generate` returns aborts the call, and every engine frees what the call held within
     100 ms. A completion longer than the context has room for ends there with `length`. Errors: `ContextOverflow` before
-    the first chunk when the prompt leaves no room at all, `EngineUnavailable` when nothing was generated,
-    `EngineError` in the middle.
+    the first chunk when the prompt leaves no room at all, `InvalidRequest` naming the field for what the engine cannot
+    do, `EngineUnavailable` when nothing was generated, `EngineError` in the middle.
     """
 
     model: str
     context_length: int
     """Prompt and completion tokens together, at most."""
+    features: frozenset[Feature]
+    """What this engine can do beyond chat messages in and text out."""
 
     def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         """The chunks of `sampling.n` completions, interleaved as they come."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from decoders.core.engine import Chunk, Finish, TokenLogprob
 from decoders.core.events import Delta
-from decoders.core.thinking import Channel, ThinkingSplitter
+from decoders.core.messages import ToolCall
+from decoders.core.thinking import CLOSE, OPEN, Channel, ThinkingSplitter
 from decoders.core.trace import Completion
 
 
@@ -14,38 +15,40 @@ class Recorder:
     def __init__(self, key: str, role: str, *, final: bool) -> None:
         self.key, self.role, self.final = key, role, final
         self.finish: Finish | None = None
+        self.tokens = 0
+        """Tokens generated so far."""
         self._splitter: ThinkingSplitter | None = None
         self._text: list[str] = []
         self._sides: dict[Channel, list[str]] = {"reasoning": [], "answer": []}
         self._token_ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
+        self._tool_calls: tuple[ToolCall, ...] = ()
         self._prompt_tokens = self._cached_tokens = self._answer_tokens = 0
-
-    @property
-    def tokens(self) -> int:
-        """Tokens generated so far."""
-        return len(self._token_ids)
+        self._separated = False
 
     def feed(self, chunk: Chunk) -> list[Delta]:
         """Take a chunk and return what there is to show of it."""
         if self._splitter is None:
             self._splitter = ThinkingSplitter(inside=chunk.thinking)
+        if chunk.prompt_tokens:
             self._prompt_tokens, self._cached_tokens = chunk.prompt_tokens, chunk.cached_tokens
         before = self._splitter.channel
-        pieces = self._splitter.feed(chunk.text)
+        pieces: list[tuple[Channel, str]] = [("reasoning", chunk.reasoning)] if chunk.reasoning else []
+        pieces += self._splitter.feed(chunk.text)
         if chunk.finish is not None:
             pieces += self._splitter.finish()
-            self.finish = chunk.finish
-        self._text.append(chunk.text)
-        self._token_ids += chunk.token_ids
-        self._logprobs += chunk.logprobs
+            self.finish, self._tool_calls = chunk.finish, chunk.tool_calls
+        self._keep(chunk)
+        self.tokens += chunk.size
         if self._splitter.channel == "reasoning":
             self._answer_tokens = 0
-        elif before == "answer":
-            self._answer_tokens += len(chunk.token_ids)
-        return self._deltas(pieces, len(chunk.token_ids))
+        elif before == "answer" and not chunk.reasoning:
+            self._answer_tokens += chunk.size
+        if chunk.reasoning_tokens is not None:
+            self._answer_tokens = self.tokens - chunk.reasoning_tokens
+        return self._deltas(pieces, chunk.size)
 
-    def completion(self) -> Completion:
+    def completion(self, *, valid: bool = True) -> Completion:
         """The completion as far as it has come; one that was cut from outside counts as `length`."""
         return Completion(
             text="".join(self._text),
@@ -53,12 +56,30 @@ class Recorder:
             answer="".join(self._sides["answer"]),
             token_ids=tuple(self._token_ids),
             logprobs=tuple(self._logprobs),
+            tool_calls=self._tool_calls,
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
-            completion_tokens=len(self._token_ids),
-            answer_tokens=self._answer_tokens,
+            completion_tokens=self.tokens,
+            answer_tokens=max(self._answer_tokens, 0),
             finish=self.finish or "length",
+            valid=valid,
         )
+
+    @property
+    def answer(self) -> str:
+        """The answer part so far."""
+        return "".join(self._sides["answer"])
+
+    def _keep(self, chunk: Chunk) -> None:
+        """Thinking that came separated is put back where the model wrote it, so that `text` is the same everywhere."""
+        if chunk.reasoning:
+            self._text.append(chunk.reasoning if self._separated else f"{OPEN}\n{chunk.reasoning}")
+            self._separated = True
+        if chunk.text:
+            self._text.append(f"\n{CLOSE}\n\n{chunk.text}" if self._separated else chunk.text)
+            self._separated = False
+        self._token_ids += chunk.token_ids
+        self._logprobs += chunk.logprobs
 
     def _deltas(self, pieces: list[tuple[Channel, str]], tokens: int) -> list[Delta]:
         deltas = []

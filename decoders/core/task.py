@@ -1,19 +1,24 @@
-"""What a run is about: the conversation to answer, and the models it may call."""
+"""What a run is about: the conversation to answer, what the reply may be, and the models it may call."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from decoders.core.engine import Engine
-from decoders.core.messages import Message
+from decoders.core.messages import Attachment, Message
 from decoders.prompts import Pack
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked: a conversation whose last message is the question."""
+    """What is asked: a conversation whose last message is the question.
+
+    A `verbatim` task is a prompt that an outer decoder has already rendered: an inner decoder asks it as it is.
+    """
 
     messages: tuple[Message, ...]
+    verbatim: bool = False
 
     @property
     def question(self) -> str:
@@ -21,9 +26,33 @@ class Task:
         return self.messages[-1].content
 
     @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """What the question shows beside its text."""
+        return self.messages[-1].attachments
+
+    @property
     def history(self) -> tuple[Message, ...]:
         """What was said before the question."""
         return self.messages[:-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the caller wants of the reply: it applies to steps that may become the reply, and to no others.
+
+    `sampling` holds fields of `Sampling`: `stop`, `logprobs`, `structure`. `tools`, `tool_choice` are as in `Prompt`.
+    """
+
+    sampling: Mapping[str, object] = field(default_factory=dict)
+    tools: str = ""
+    tool_choice: str = ""
+    answer_format: str = ""
+    """One of the template pack's answer formats; empty for the pack's own."""
+
+    @property
+    def structure(self) -> str:
+        """The response format, empty for free text."""
+        return str(self.sampling.get("structure", ""))
 
 
 @dataclass(frozen=True, slots=True)

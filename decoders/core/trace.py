@@ -8,13 +8,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from decoders.core.engine import Finish, TokenLogprob
+from decoders.core.messages import ToolCall
 
 
 class Completion(BaseModel):
     """What one call to an engine produced.
 
     `text` is everything as it was generated; `reasoning` and `answer` are its two sides of the thinking block.
-    `answer_tokens` counts the tokens from the end of the thinking block on.
+    `answer_tokens` counts the tokens from the end of the thinking block on. `valid` is False where the caller asked for
+    a structured answer and this is none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -24,16 +26,18 @@ class Completion(BaseModel):
     answer: str = ""
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     answer_tokens: int = 0
     finish: Finish = "stop"
+    valid: bool = True
 
     @property
     def answered(self) -> bool:
-        """Whether the model came to an end by itself and said something outside its thinking block."""
-        return self.finish == "stop" and bool(self.answer.strip())
+        """Whether the model came to an end by itself and said something usable outside its thinking block."""
+        return self.finish != "length" and self.valid and bool(self.tool_calls or self.answer.strip())
 
     @property
     def content(self) -> str:

@@ -18,11 +18,19 @@ from typing import Any, cast
 
 import jinja2
 
-from decoders.core.errors import MissingPrompt, OutOfScope
+from decoders.core.errors import InvalidRequest, MissingPrompt, OutOfScope
 from decoders.core.messages import Message, Role
 
 FOLDER = Path(__file__).parent
 _SECTION = re.compile(r"^--- (system|user|assistant)\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The form in which answers are wanted: the sentence that asks for it, and the regular expression that finds it."""
+
+    instruction: str = ""
+    pattern: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,13 +70,15 @@ class Pack:
 
     def render(self, name: str, question: str, **values: object) -> tuple[Message, ...]:
         """The messages of prompt `name`; `question` is first brought into the form this checkpoint knows."""
+        return self.fill(name, question=self.canonical(question), **values)
+
+    def fill(self, name: str, **values: object) -> tuple[Message, ...]:
+        """The messages of prompt `name` with these values, the question among them, as they are."""
         if name not in self.templates:
             message = f"the template pack {self.name} has no prompt {name!r}, which this decoder needs"
             raise MissingPrompt(message, param="decoder")
-        question = self.canonical(question)
-        return tuple(
-            Message(role, template.render(question=question, **values)) for role, template in self.templates[name]
-        )
+        values = {"answer_format": self.format().instruction, **values}
+        return tuple(Message(role, template.render(**values)) for role, template in self.templates[name])
 
     def canonical(self, question: str) -> str:
         """The question in the one form that the checkpoint was trained with; most packs leave it as it is.
@@ -88,11 +98,23 @@ class Pack:
                     return f"use {' '.join(map(str, numbers))} to make {target}"
         raise OutOfScope(self.config["scope"]["message"], param="messages")
 
-    def extract(self, answer: str) -> str:
-        """What two answers must share to count as the same: the last match of `answer_pattern`, or all of the text."""
-        pattern = self.config.get("answer_pattern")
-        matches = re.findall(pattern, answer, re.DOTALL) if pattern else []
+    def extract(self, answer: str, form: str = "") -> str:
+        """What two answers must share to count as the same: the last match of the format's pattern, or all text."""
+        pattern = self.format(form).pattern
+        matches = re.findall(pattern, answer, re.DOTALL | re.MULTILINE) if pattern else []
         return " ".join((matches[-1] if matches else answer).split())
+
+    def format(self, name: str = "") -> Format:
+        """An answer format of this pack, its own default without a name. Raises `InvalidRequest` for an unknown one."""
+        formats: Mapping[str, Mapping[str, str]] = self.config.get("formats", {})
+        name = name or self.config.get("format", "")
+        if not name:
+            return Format()
+        if name not in formats:
+            known = ", ".join(formats) or "none"
+            message = f"the template pack {self.name} has no answer format {name!r}: there are {known}"
+            raise InvalidRequest(message, param="answer_format")
+        return Format(**formats[name])
 
     def accepts(self, verdict: str) -> bool:
         """Whether a verifier's reply accepts the answer that it was shown."""

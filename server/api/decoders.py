@@ -40,7 +40,5 @@ def _entry(name: str, cls: type[Decoder], service: Service) -> dict[str, Any]:
         "details": " ".join(details.split()),
         "default": name == service.decoder,
         "options": schema,
-        "defaults": {
-            model: build(name, {}, served.pack.options(name)).model_dump() for model, served in service.models.items()
-        },
+        "defaults": {model: build(name, {}, served.pack).model_dump() for model, served in service.models.items()},
     }

@@ -1,46 +1,66 @@
-"""Engines by name. Rule: an engine's module, and with it torch or onnxruntime, is imported only when it is chosen."""
+"""Engines by name. Rule: an engine's module, and with it torch, onnxruntime or vLLM, is imported only when chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING
 
 from decoders.core.engine import Engine
 
-__all__ = ["NAMES", "create", "start"]
+if TYPE_CHECKING:
+    from server.settings import ModelOptions
+
+__all__ = ["NAMES", "open_engines"]
+
+Engines = Mapping[str, Engine]
 
 
-def _embedded(folder: Path, options: Mapping[str, Any]) -> Engine:
+async def _embedded(options: ModelOptions) -> Engines:
+    from server.settings import SHIPPED
+
+    folder = Path(options.model or SHIPPED)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"no model at {folder}: a folder with the config.json of a Hugging Face checkpoint is needed"
         )
-    cls = import_module("server.engines.embedded").EmbeddedEngine
-    return cast(Engine, cls(folder, **options))
+    engine = import_module("server.engines.embedded").EmbeddedEngine(
+        folder, model=options.name, **options.embedded.model_dump()
+    )
+    await engine.start()
+    return {options.name: engine}
 
 
-def _scripted(folder: Path, options: Mapping[str, Any]) -> Engine:
+async def _scripted(options: ModelOptions) -> Engines:
     cls = import_module("server.engines.scripted").ScriptedEngine
-    return cast(Engine, cls(**{k: v for k, v in options.items() if v is not None}))
+    return {options.name: cls(model=options.name, **options.scripted.model_dump())}
 
 
-_FACTORIES: Mapping[str, Callable[[Path, Mapping[str, Any]], Engine]] = {"embedded": _embedded, "scripted": _scripted}
+async def _upstream(options: ModelOptions) -> Engines:
+    engines: Engines = await import_module("server.engines.upstream").connect(options)
+    return engines
+
+
+async def _vllm(options: ModelOptions) -> Engines:
+    engines: Engines = await import_module("server.engines.vllm").start(options)
+    return engines
+
+
+_FACTORIES: Mapping[str, Callable[[ModelOptions], Awaitable[Engines]]] = {
+    "embedded": _embedded,
+    "scripted": _scripted,
+    "upstream": _upstream,
+    "vllm": _vllm,
+}
 
 NAMES = tuple(_FACTORIES)
 
 
-def create(name: str, folder: Path, **options: Any) -> Engine:
-    """The engine `name` for the checkpoint in `folder`; `options` are its constructor's keywords.
+async def open_engines(options: ModelOptions) -> Engines:
+    """The engines of one entry of the settings, ready to take calls, by the names under which they are served.
 
-    Raises `FileNotFoundError` where the folder holds no checkpoint.
+    Most entries make one; an upstream makes one for each model it has, vLLM one more for each LoRA adapter. Raises
+    `ValueError` or `OSError` with a message for the operator, `EngineUnavailable` where a model cannot be loaded.
     """
-    return _FACTORIES[name](folder, options)
-
-
-async def start(engine: Engine) -> None:
-    """Load what the engine needs before it takes calls; some need nothing."""
-    begin = getattr(engine, "start", None)
-    if begin is not None:
-        await begin()
+    return await _FACTORIES[options.kind](options)

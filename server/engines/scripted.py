@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
-from decoders.core.engine import Chunk, Finish, TokenLogprob
+from decoders.core.engine import Chunk, Feature, Finish, TokenLogprob
 from decoders.core.errors import ContextOverflow, EngineUnavailable
 from decoders.core.messages import Prompt, Sampling
 
@@ -36,6 +36,7 @@ class ScriptedEngine:
     ) -> None:
         self.model = model
         self.context_length = context_length
+        self.features: frozenset[Feature] = frozenset({"images", "logprobs", "prefix", "text", "token_ids"})
         self.calls = 0
         self.open_calls = 0
         self._delays = (first_token_delay, token_delay)
@@ -66,6 +67,8 @@ class ScriptedEngine:
         """Words of the prompt."""
         if prompt.token_ids is not None:
             return len(prompt.token_ids)
+        if prompt.text is not None:
+            return len(_WORD.findall(prompt.text))
         return sum(len(_WORD.findall(m.content)) for m in prompt.messages) + len(_WORD.findall(prompt.prefix))
 
     async def ready(self) -> bool:

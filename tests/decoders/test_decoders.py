@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from decoders import build
+from decoders.core.calls import derived_seed
 from decoders.core.errors import InvalidRequest, ReplayMismatch, UnknownDecoder
 from decoders.core.events import Answer, Delta, Event
 from decoders.core.messages import Message, Prompt
 from decoders.core.task import Task
+from decoders.prompts import Pack
 from server.engines.scripted import ScriptedEngine
 from tests.decoders.support import TASK, decode, start
 
@@ -85,7 +87,7 @@ def test_self_consistency_takes_the_majority_and_ignores_cut_samples() -> None:
     def reply(prompt: Prompt, seed: int) -> str:
         return said[(seed - base) % 5]
 
-    base = start(ScriptedEngine())._seed("0")
+    base = derived_seed(0, "0")
     seen = decode(build("self_consistency", {"n": 5}), start(ScriptedEngine(reply)))
     assert answer(seen).text == "so \\boxed{4}"
 
@@ -122,7 +124,7 @@ def test_a_trace_of_another_question_is_refused() -> None:
 def test_unknown_names_and_values_are_named() -> None:
     with pytest.raises(UnknownDecoder, match=r"rcc.*best_of_n, direct, rc"):
         build("rcc", {})
-    with pytest.raises(InvalidRequest, match=r"turn.*has the options turns") as caught:
+    with pytest.raises(InvalidRequest, match=r"turn.*has the options .*turns") as caught:
         build("rc", {"turn": 3})
     assert caught.value.param == "decoder.turn"
     with pytest.raises(InvalidRequest) as caught:
@@ -131,10 +133,27 @@ def test_unknown_names_and_values_are_named() -> None:
 
 
 def test_the_packs_defaults_stand_between_the_request_and_the_paper() -> None:
-    assert build("rc", {"turns": 3}, {"turns": 32, "reasoning_tokens": 120}).model_dump() == {
-        "turns": 3,
-        "reasoning_tokens": 120,
-        "summary_tokens": 2048,
-        "summary_model": None,
-        "stop_when_stable": 0,
-    }
+    tiny = Pack.load("tiny")
+    chosen = build("rc", {"turns": 3}, tiny).model_dump()
+    assert (chosen["turns"], chosen["reasoning_tokens"], chosen["stop_when_stable"]) == (3, 120, 0)
+    nested = build("best_of_n", {"inner": {"name": "rc", "turns": 2}}, tiny).model_dump()
+    assert (nested["n"], nested["inner"]["turns"], nested["inner"]["reasoning_tokens"]) == (8, 2, 120)
+
+
+def test_any_solver_may_be_inside_with_one_trace_and_one_purse() -> None:
+    engine = ScriptedEngine(lambda prompt, seed: f"\\boxed{{{seed % 2}}}")
+    run = start(engine, 5000)
+    decoder = build("self_consistency", {"n": 3, "inner": {"name": "rc", "turns": 2, "inner": "direct"}})
+    seen = decode(decoder, run)
+    assert answer(seen).text.startswith("\\boxed")
+    assert sorted(s.key for s in run.trace.steps if s.role == "solve") == [
+        f"0.{i}.0.0.{turn}.0.0" for i in range(3) for turn in (0, 2)
+    ]
+    assert not any(e.final for e in seen if isinstance(e, Delta))
+    assert run.trace.decoder["inner"]["inner"]["name"] == "direct"
+
+
+def test_an_unknown_inner_decoder_is_named() -> None:
+    with pytest.raises(InvalidRequest, match="unknown decoder 'rcc'") as caught:
+        build("best_of_n", {"inner": {"name": "self_consistency", "inner": "rcc"}})
+    assert str(caught.value.param).startswith("decoder.inner")

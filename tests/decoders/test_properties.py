@@ -17,25 +17,8 @@ from decoders.core.messages import Prompt
 from decoders.core.stream import events
 from decoders.core.trace import Trace
 from server.engines.scripted import ScriptedEngine
+from tests.decoders.options import decoders
 from tests.decoders.support import TASK, collect, decode, start
-
-OPTIONS = {
-    "direct": st.fixed_dictionaries({}, optional={"max_tokens": st.integers(1, 50)}),
-    "rc": st.fixed_dictionaries(
-        {
-            "turns": st.integers(1, 6),
-            "reasoning_tokens": st.integers(1, 30),
-            "summary_tokens": st.integers(1, 30),
-            "stop_when_stable": st.integers(0, 3),
-        }
-    ),
-    "best_of_n": st.fixed_dictionaries(
-        {"n": st.integers(1, 6), "verifications": st.integers(1, 3), "verify_tokens": st.integers(1, 20)},
-        optional={"max_tokens": st.integers(1, 30)},
-    ),
-    "self_consistency": st.fixed_dictionaries({"n": st.integers(1, 9)}, optional={"max_tokens": st.integers(1, 30)}),
-}
-decoders = st.sampled_from(sorted(OPTIONS)).flatmap(lambda name: st.builds(build, st.just(name), OPTIONS[name]))
 
 
 def reply(prompt: Prompt, seed: int) -> str:
@@ -45,12 +28,8 @@ def reply(prompt: Prompt, seed: int) -> str:
     return [f"<think>{thought}</think>answer {seed % 3}", f"<think>{thought}", "Verdict: correct", thought][seed % 4]
 
 
-def test_every_decoder_is_under_test() -> None:
-    assert set(OPTIONS) == set(registry())
-
-
 @settings(max_examples=150, deadline=None)
-@given(decoder=decoders, tokens=st.integers(1, 300), seed=st.integers(0, 2**31))
+@given(decoder=decoders(), tokens=st.integers(1, 300), seed=st.integers(0, 2**31))
 def test_spent_never_exceeds_the_budget_and_there_is_always_an_answer_event(
     decoder: Decoder, tokens: int, seed: int
 ) -> None:
@@ -67,7 +46,7 @@ def test_spent_never_exceeds_the_budget_and_there_is_always_an_answer_event(
 
 
 @settings(max_examples=60, deadline=None)
-@given(decoder=decoders, tokens=st.integers(1, 300), seed=st.integers(0, 2**31), after=st.integers(0, 30))
+@given(decoder=decoders(), tokens=st.integers(1, 300), seed=st.integers(0, 2**31), after=st.integers(0, 30))
 def test_closing_the_events_leaves_no_engine_stream_open(decoder: Decoder, tokens: int, seed: int, after: int) -> None:
     async def main() -> None:
         engine = ScriptedEngine(reply, token_delay=1e-5)
@@ -84,7 +63,7 @@ def test_closing_the_events_leaves_no_engine_stream_open(decoder: Decoder, token
 
 
 @settings(max_examples=100, deadline=None)
-@given(decoder=decoders, tokens=st.integers(1, 300), seed=st.integers(0, 2**31), keep=st.floats(0, 1))
+@given(decoder=decoders(), tokens=st.integers(1, 300), seed=st.integers(0, 2**31), keep=st.floats(0, 1))
 def test_a_recorded_trace_replays_to_the_same_answer(decoder: Decoder, tokens: int, seed: int, keep: float) -> None:
     run = start(ScriptedEngine(reply), tokens, seed=seed)
     answer = decode(decoder, run)[-1]
@@ -103,7 +82,7 @@ def test_a_recorded_trace_replays_to_the_same_answer(decoder: Decoder, tokens: i
 
 
 @settings(max_examples=60, deadline=None)
-@given(decoder=decoders, seed=st.integers(0, 2**31), fails=st.integers(0, 5))
+@given(decoder=decoders(), seed=st.integers(0, 2**31), fails=st.integers(0, 5))
 def test_an_engine_that_breaks_is_a_typed_error_and_leaves_nothing_running(
     decoder: Decoder, seed: int, fails: int
 ) -> None:
@@ -153,7 +132,7 @@ def test_two_coroutines_on_one_scope_are_refused() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("name", sorted(OPTIONS))
+@pytest.mark.parametrize("name", sorted(registry()))
 def test_a_deadline_ends_a_call_in_the_middle(name: str) -> None:
     async def main() -> None:
         engine = ScriptedEngine(["word " * 10_000], token_delay=0.005)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import SHIPPED, load
+from server.settings import UpstreamHost, load
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +19,9 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults() -> None:
     settings = load([])
-    assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 8000, SHIPPED)
-    assert (settings.name, settings.engine, settings.decoder) == ("longthink-tiny", "embedded", "direct")
-    assert settings.engine_options["slots"] == 64
+    assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 8000, None)
+    assert (settings.name, settings.kind, settings.decoder) == ("longthink-tiny", "embedded", "direct")
+    assert (settings.embedded.slots, settings.serving) == (64, [settings])
 
 
 def test_each_source_wins_over_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +73,35 @@ def test_an_unknown_flag_ends_the_process(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         load(["--prot", "1"])
     assert "--prot" in capsys.readouterr().err
+
+
+def test_upstreams_are_urls_or_tables(tmp_path: Path) -> None:
+    settings = load(["--upstream", "http://a/v1", "--upstream", "http://b/v1", "--upstream-options.attempts", "2"])
+    assert (settings.kind, [host.url for host in settings.hosts]) == ("upstream", ["http://a/v1", "http://b/v1"])
+    assert settings.upstream_options.attempts == 2
+    file = tmp_path / "server.toml"
+    file.write_text('[[upstream]]\nurl = "http://a"\napi_key_env = "KEY"\n[[upstream]]\nurl = "http://b"\n')
+    assert load(["--config", str(file)]).hosts[0] == UpstreamHost(url="http://a", api_key_env="KEY")
+
+
+def test_vllm_takes_any_of_its_arguments() -> None:
+    words = "--vllm.tensor-parallel-size 2 --port 1 --vllm.enable-lora --vllm.lora-modules a=x b=y --vllm.dtype=float32"
+    settings = load(["--engine", "vllm", *words.split()])
+    assert settings.port == 1
+    assert settings.vllm == {
+        "tensor-parallel-size": "2",
+        "enable-lora": True,
+        "lora-modules": ["a=x", "b=y"],
+        "dtype": "float32",
+    }
+
+
+def test_several_models_come_from_tables(tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text('[models.solver]\nupstream = ["http://a"]\n[models.judge]\nengine = "scripted"\n')
+    assert [(m.name, m.kind) for m in load(["--config", str(file)]).serving] == [
+        ("solver", "upstream"),
+        ("judge", "scripted"),
+    ]
+    settings = load(["--config", str(file), "--engine", "embedded"])
+    assert [m.name for m in settings.serving] == ["longthink-tiny", "solver", "judge"]

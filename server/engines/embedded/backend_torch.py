@@ -38,7 +38,9 @@ class TorchBackend:
         model: Any = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=dtype)
         self._model = model.to(self._device).eval()
         self._dtype = next(self._model.parameters()).dtype
-        self._slices = "logits_to_keep" in inspect.signature(self._model.forward).parameters
+        parameters = inspect.signature(self._model.forward).parameters
+        self._slices = "logits_to_keep" in parameters
+        self._cache_name = "cache" if "cache" in parameters else "past_key_values"  # renamed in transformers 5.24
         self.capacity = context
         row = _bytes_per_token(checkpoint.config, self._dtype) * context
         budget = _BUDGET
@@ -64,7 +66,7 @@ class TorchBackend:
         hidden = torch.arange(total, device=self._device) > positions[:, :, None]
         mask = torch.zeros(hidden.shape, dtype=self._dtype, device=self._device)
         mask.masked_fill_(hidden, torch.finfo(self._dtype).min)
-        arguments: dict[str, Any] = {"past_key_values": self._cache, "use_cache": True}
+        arguments: dict[str, Any] = {self._cache_name: self._cache, "use_cache": True}
         last = real - 1
         if self._slices:
             places, last = torch.unique(last, return_inverse=True)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
-from decoders.core.engine import Chunk
+from decoders.core.engine import Chunk, Feature
 from decoders.core.errors import ContextOverflow, EngineError, EngineUnavailable, InvalidRequest
 from decoders.core.messages import Prompt, Sampling
 from server.engines.embedded.backend import Kind, load
@@ -40,6 +40,7 @@ class EmbeddedEngine:
         self._checkpoint = Checkpoint.read(folder)
         self.model = model or folder.name
         self.context_length = self._checkpoint.context(context_length)
+        self.features: frozenset[Feature] = frozenset({"logprobs", "prefix", "text", "token_ids"})
         self.defaults: Mapping[str, float | int] = self._checkpoint.defaults
         self.pack: str | None = self._checkpoint.pack
         self.backend: str | None = None

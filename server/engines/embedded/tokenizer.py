@@ -68,7 +68,7 @@ class ChatTokenizer:
         """Raises `InvalidRequest` for a conversation that the template refuses and for ids outside the vocabulary."""
         if prompt.token_ids is not None:
             return Encoded(self._checked(prompt.token_ids), self._open_ids(prompt.token_ids))
-        text = self.render(prompt)
+        text = self.render(prompt) if prompt.text is None else prompt.text
         ids = self.words.encode(text, add_special_tokens=False).ids
         before = self.words.encode(prompt.prefix, add_special_tokens=False).ids[-_CONTEXT:]
         return Encoded(self._checked(ids), _open_text(text, prompt), tuple(before))
@@ -77,7 +77,9 @@ class ChatTokenizer:
         """The conversation as text, up to where the reply continues."""
         if self._template is None:
             raise InvalidRequest("the checkpoint has no chat template: send token ids", param="messages")
-        messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        if any(message.attachments for message in prompt.messages):
+            raise InvalidRequest("this model takes text only", param="messages", code="unsupported_content")
+        messages = [message.wire() for message in prompt.messages]
         try:
             text = self._template.render(
                 messages=messages, tools=None, documents=None, add_generation_prompt=True, **self._special

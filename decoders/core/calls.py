@@ -1,0 +1,171 @@
+"""How a call of a run is carried out: budgeted, generated or replayed, recorded, told.
+
+Rule: a call reserves before it starts, settles however it ends, and is recorded before its result is returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import time
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from decoders.core.budget import Budget
+from decoders.core.errors import EngineError, LongThinkError, ReplayMismatch, UnknownModel
+from decoders.core.events import Delta, StepFinished, StepStarted
+from decoders.core.messages import Prompt, Sampling
+from decoders.core.outbox import Outbox
+from decoders.core.recorder import Recorder
+from decoders.core.structure import matches
+from decoders.core.task import Model, Reply
+from decoders.core.trace import Completion, Step, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What one call asks for: completions of one prompt. `reply` says that each of them may become the reply."""
+
+    prompt: Prompt
+    role: str
+    model: str | None
+    max_tokens: int | None
+    final: bool = False
+    reply: bool = False
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class World:
+    """What a run shares with its branches."""
+
+    models: Mapping[str, Model]
+    model: str
+    sampling: Sampling
+    seed: int
+    recorded: Mapping[str, Step]
+    trace: Trace
+    reply: Reply
+    outbox: Outbox = field(default_factory=Outbox)
+
+    def served(self, model: str | None) -> Model:
+        """The model of this name, the request's own without one. Raises `UnknownModel`."""
+        name = model or self.model
+        if name not in self.models:
+            raise UnknownModel(f"no model named {name!r} is served here", param="model")
+        return self.models[name]
+
+    async def call(self, call: Call, keys: list[str], group: str, budget: Budget) -> list[Completion]:
+        """One completion for each key, fewer when the budget holds fewer tokens than there are keys."""
+        want = min(call.max_tokens or budget.left, max(budget.left, 1))
+        granted = budget.reserve(want * len(keys))
+        keys = keys[:granted]
+        missing = [i for i, key in enumerate(keys) if key not in self.recorded]
+        together = [missing] if len(missing) == len(keys) else [[i] for i in missing]
+        recorders = [Recorder(key, call.role, final=call.final) for key in keys]
+        done: dict[int, Completion] = {}
+        try:
+            for i, key in enumerate(keys):
+                if i not in missing:
+                    done[i] = await self._replay(key, call)
+            for indices in together:
+                for i in indices:
+                    await self.outbox.put(StepStarted(keys[i], call.role, call.final))
+                seed = derived_seed(self.seed, group) + indices[0]
+                sampling = self._sampling(call, granted // len(keys), seed, len(indices))
+                found = await self._generate([recorders[i] for i in indices], call, sampling, budget)
+                done.update(zip(indices, found, strict=True))
+        finally:
+            used = sum(c.completion_tokens for i, c in done.items() if i not in missing)
+            budget.settle(granted, used + sum(r.tokens for r in recorders))
+        return [done[i] for i in range(len(keys))]
+
+    def _sampling(self, call: Call, cap: int, seed: int, n: int) -> Sampling:
+        wanted = dict(self.reply.sampling) if call.reply else {}
+        if "structure" in wanted and "structure" not in self.served(call.model).engine.features:
+            del wanted["structure"]
+        return dataclasses.replace(
+            self.sampling, **{**wanted, **call.sampling, "max_tokens": cap, "seed": seed, "n": n}
+        )
+
+    async def _replay(self, key: str, call: Call) -> Completion:
+        step = self.recorded[key]
+        if (step.role, step.prompt) != (call.role, call.prompt.digest()):
+            raise ReplayMismatch(f"step {key} was recorded as {step.role} of prompt {step.prompt}")
+        await self.outbox.put(StepStarted(key, step.role, step.final))
+        done = step.completion
+        for channel, text in (("reasoning", done.reasoning), ("answer", done.answer)):
+            if text:
+                tokens = done.answer_tokens if channel == "answer" else done.completion_tokens - done.answer_tokens
+                await self.outbox.put(Delta(key, step.role, channel, text, tokens, step.final))  # type: ignore[arg-type]
+        self.trace.steps.append(step)
+        await self.outbox.put(StepFinished(key, step.role, done.completion_tokens, done.finish, replayed=True))
+        return done
+
+    async def _generate(
+        self, recorders: list[Recorder], call: Call, sampling: Sampling, budget: Budget
+    ) -> list[Completion]:
+        """One completion a recorder, together in one engine call."""
+        engine = self.served(call.model).engine
+        started = time.monotonic()
+        done: dict[str, Completion] = {}
+        try:
+            async with (
+                asyncio.timeout_at(budget.deadline),
+                aclosing(engine.generate(call.prompt, sampling)) as chunks,
+            ):
+                async for chunk in chunks:
+                    recorder = recorders[chunk.index]
+                    for delta in recorder.feed(chunk):
+                        await self.outbox.put(delta)
+                    if chunk.finish is not None:
+                        seconds = time.monotonic() - started
+                        done[recorder.key] = await self._record(recorder, call, sampling, engine.model, seconds)
+        except TimeoutError:
+            for recorder in recorders:
+                if recorder.finish is None:
+                    seconds = time.monotonic() - started
+                    done[recorder.key] = await self._record(recorder, call, sampling, engine.model, seconds)
+        except LongThinkError:
+            raise
+        except Exception as error:
+            raise EngineError(f"{type(error).__name__}: {error}") from error
+        if len(done) < len(recorders):
+            raise EngineError("the engine ended a completion without a finish reason")
+        return [done[recorder.key] for recorder in recorders]
+
+    async def _record(
+        self, recorder: Recorder, call: Call, sampling: Sampling, model: str, seconds: float
+    ) -> Completion:
+        wanted = self.reply.structure if call.reply else ""
+        called = recorder.finish == "tool_calls"
+        done = recorder.completion(valid=called or not wanted or matches(wanted, recorder.answer))
+        step = Step(
+            key=recorder.key,
+            role=recorder.role,
+            model=model,
+            prompt=call.prompt.digest(),
+            messages=tuple((m.role, m.content) for m in call.prompt.messages),
+            prefix=call.prompt.prefix,
+            sampling=_plain(sampling),
+            final=recorder.final,
+            completion=done,
+            seconds=round(seconds, 6),
+        )
+        self.trace.steps.append(step)
+        await self.outbox.put(StepFinished(step.key, step.role, done.completion_tokens, done.finish, replayed=False))
+        return done
+
+
+def derived_seed(seed: int, key: str) -> int:
+    """The seed of the step at `key`: 32 bits, so that the `seed + i` of one group stays clear of the others."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:4])
+
+
+def _plain(sampling: Sampling) -> dict[str, Any]:
+    """As JSON has it; `dataclasses.asdict` would copy deeply, for every step."""
+    values = {field.name: getattr(sampling, field.name) for field in dataclasses.fields(sampling)}
+    return {**values, "stop": list(sampling.stop)}
