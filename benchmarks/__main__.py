@@ -9,9 +9,11 @@ from typing import cast
 
 COMMANDS = {
     "accuracy": "share of right answers over the tokens spent, against a running endpoint",
+    "suite": "many accuracy runs from one file, in one table",
     "load": "requests per second, latency and time to first token of an endpoint under load",
     "engine": "tokens per second of the embedded engine",
     "plot": "a picture of accuracy against generated tokens from the results of `accuracy`",
+    "panels": "a small picture for each decoder of the same results",
     "compare": "two results of `accuracy` at equal tokens, problem by problem",
 }
 

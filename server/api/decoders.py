@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import orjson
@@ -10,6 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from decoders import Decoder, build, registry
+from decoders.catalogue import describe
 from server.service import Service
 
 
@@ -28,17 +28,10 @@ def router(service: Service) -> APIRouter:
 
 
 def _entry(name: str, cls: type[Decoder], service: Service) -> dict[str, Any]:
-    summary, _, details = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
-    schema = cls.model_json_schema()
-    schema.pop("description", None)
     return {
         "object": "decoder",
         "id": name,
-        "name": name,
-        "paper": cls.paper,
-        "description": " ".join(summary.split()),
-        "details": " ".join(details.split()),
+        **describe(cls),
         "default": name == service.decoder,
-        "options": schema,
         "defaults": {model: build(name, {}, served.pack).model_dump() for model, served in service.models.items()},
     }
