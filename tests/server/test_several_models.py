@@ -17,7 +17,7 @@ def test_each_role_may_have_a_model_of_its_own() -> None:
         reply = running.ask(model="solver", **body).json()
         assert reply["choices"][0]["message"]["content"] == "draft two \\boxed{2}"
         assert (solver.calls, scribe.calls) == (2, 1)
-        assert reply["longthink"]["by_role"] == {"reason": 6, "summarise": 4}
+        assert reply["longthink"]["by_role"] == {"reason": 5, "summarise": 4}
 
 
 def test_the_verifier_inside_an_inner_decoder_may_be_another_model() -> None:
