@@ -7,6 +7,7 @@ raises the `InvalidRequest` that names the field.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -17,6 +18,7 @@ from decoders.core.errors import InvalidRequest, UnknownDecoder, UnknownModel
 from decoders.core.messages import Message, Sampling
 from decoders.core.run import Run
 from decoders.core.task import Model, Reply, Task
+from server import wishes
 from server.budgets import Effort, purse
 
 _REPLY = {"stop", "logprobs", "structure"}
@@ -26,7 +28,11 @@ _SAMPLING = {f.name for f in fields(Sampling)} - {"max_tokens", "seed", "n"} - _
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a client wants, in no dialect. `sampling` holds only the fields the client has set."""
+    """What a client wants, in no dialect. `sampling` holds only the fields the client has set.
+
+    `tools`, `tool_choice` and `sampling["structure"]` are JSON as in `Prompt` and `Sampling`. `names` says what the
+    dialect calls a field, where that is not what chat completions call it: errors name fields.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -39,8 +45,13 @@ class Ask:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     tools: str = ""
     tool_choice: str = ""
+    parallel_tool_calls: bool = True
+    answer_format: str = ""
+    deadline: float | None = None
+    """Seconds after which the best answer so far is the reply."""
     seed: int | None = None
     n: int = 1
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,7 @@ class Order:
     seed: int
     budget: int
     n: int
+    deadline: float | None = None
 
 
 class Service:
@@ -82,20 +94,23 @@ class Service:
         )
         if budget < ask.n:
             raise InvalidRequest(f"n is {ask.n}, but the budget is only {budget} tokens", param="n")
+        decoder, reply = self._build(ask, name, suffix), _reply(ask)
+        wishes.check(ask, reply, decoder, self.models, name)
         return Order(
             model=name,
-            decoder=self._build(ask, name, suffix),
+            decoder=decoder,
             task=Task(ask.messages),
             sampling=Sampling(**{**self._sampling[name], **_without(ask.sampling, _REPLY), "max_tokens": budget}),
-            reply=Reply({k: v for k, v in ask.sampling.items() if k in _REPLY}, ask.tools, ask.tool_choice),
+            reply=reply,
             seed=secrets.randbits(31) if ask.seed is None else ask.seed,
             budget=budget,
             n=ask.n,
+            deadline=ask.deadline,
         )
 
     def runs(self, order: Order) -> list[Run]:
         """A run for each choice. The purse is the request's: `n` choices get equal shares of it, seeds count up."""
-        whole = Budget(order.budget)
+        whole = Budget(order.budget, None if order.deadline is None else time.monotonic() + order.deadline)
         shares = [whole] if order.n == 1 else whole.split(order.n)
         return [
             Run(self.models, order.model, share, sampling=order.sampling, reply=order.reply, seed=order.seed + i)
@@ -120,12 +135,19 @@ class Service:
         name = ask.decoder or suffix or self.decoder
         decoder = build(name, ask.options, self.models[model].pack)
         for inner in decoder.nested():
-            for option in type(inner).model_fields:
-                value = getattr(inner, option)
-                if option.endswith("_model") and value is not None and value not in self.models:
+            for option, value in wishes.other_models(inner).items():
+                if value not in self.models:
                     message = f"decoder.{option}: the model {value!r} does not exist"
                     raise InvalidRequest(message, param=f"decoder.{option}", code="model_not_found")
         return decoder
+
+
+def _reply(ask: Ask) -> Reply:
+    wanted = {k: v for k, v in ask.sampling.items() if k in _REPLY}
+    if ask.answer_format and wanted.get("structure"):
+        message = "answer_format and response_format both ask for a form of the answer: send one of them"
+        raise InvalidRequest(message, param="answer_format")
+    return Reply(wanted, ask.tools, ask.tool_choice, ask.answer_format, one_call=not ask.parallel_tool_calls)
 
 
 def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:

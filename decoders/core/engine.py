@@ -10,9 +10,10 @@ from decoders.core.messages import Prompt, Sampling, ToolCall
 
 Finish = Literal["stop", "length", "tool_calls"]
 
-Feature = Literal["images", "logprobs", "prefix", "structure", "text", "token_ids", "tools"]
+Feature = Literal["images", "logprobs", "prefix", "structure", "text", "token_ids", "tool_choice", "tools"]
 """What not every engine can do: images in messages, log-probabilities, continuing a reply that has begun
-(`Prompt.prefix`), `Sampling.structure`, `Prompt.text`, ids in (`Prompt.token_ids`) and out, tools."""
+(`Prompt.prefix`), `Sampling.structure`, `Prompt.text`, ids in (`Prompt.token_ids`) and out, tools that the model may
+call (and are in the conversation), a `Prompt.tool_choice` that demands a call."""
 
 
 @dataclass(frozen=True, slots=True)

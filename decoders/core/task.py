@@ -48,6 +48,8 @@ class Reply:
     tool_choice: str = ""
     answer_format: str = ""
     """One of the template pack's answer formats; empty for the pack's own."""
+    one_call: bool = False
+    """At most one tool call: further ones are left out."""
 
     @property
     def structure(self) -> str:

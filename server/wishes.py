@@ -1,0 +1,94 @@
+"""What a request asks for beyond text, held against the decoder and the engines that would have to do it.
+
+Rule: what cannot be honoured is refused before anything starts, by the name of the field that asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from decoders.base import Decoder, Honour
+from decoders.core.engine import Feature
+from decoders.core.errors import InvalidRequest
+from decoders.core.messages import Message
+from decoders.core.task import Model, Reply
+
+if TYPE_CHECKING:
+    from server.service import Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One field's wish: the decoder must pass it on, the reply's engine have `reply`, every engine have `all`."""
+
+    param: str
+    honour: Honour
+    reply: frozenset[Feature] = field(default_factory=frozenset)
+    all: frozenset[Feature] = field(default_factory=frozenset)
+
+
+def wishes(ask: Ask, reply: Reply) -> Iterator[Wish]:
+    """What is asked for, under the names that the dialect has for it."""
+    named = {"structure": "response_format", **ask.names}
+
+    def name(wanted: str) -> str:
+        return named.get(wanted, wanted)
+
+    if reply.tools:
+        yield Wish(name("tools"), "tools", reply=frozenset({"tools"}))
+    if reply.tool_choice:
+        yield Wish(name("tool_choice"), "tools", reply=frozenset({"tool_choice"}))
+    if "logprobs" in reply.sampling:
+        yield Wish(name("logprobs"), "logprobs", reply=frozenset({"logprobs"}))
+    if "stop" in reply.sampling:
+        yield Wish(name("stop"), "stop")
+    if reply.structure:
+        yield Wish(name("structure"), "structure")
+    # every step reads the conversation, so every engine must understand what is in it
+    if any(message.attachments for message in ask.messages):
+        yield Wish(name("messages"), "images", all=frozenset({"images"}))
+    if any(map(_about_tools, ask.messages)):
+        yield Wish(name("messages"), "tools", all=frozenset({"tools"}))
+
+
+def check(ask: Ask, reply: Reply, decoder: Decoder, models: Mapping[str, Model], model: str) -> None:
+    """Raises `InvalidRequest` for a wish that cannot be honoured, or for a decoder that cannot work with the model."""
+    nested = decoder.nested()
+    for inner in nested:
+        if missing := inner.needs - models[model].engine.features:
+            raise InvalidRequest(
+                f"the decoder {inner.name} needs an engine with {_listed(missing)}, which the model {model} has not",
+                param="decoder",
+                code="decoder_not_supported",
+            )
+    involved = dict.fromkeys([model, *(name for inner in nested for name in other_models(inner).values())])
+    for name in involved:
+        models[name].pack.format(reply.answer_format)
+    for wish in wishes(ask, reply):
+        for inner in nested:
+            if wish.honour not in inner.honours:
+                raise _refusal(wish, f"the decoder {inner.name} cannot honour {wish.honour}")
+        for name in involved:
+            wanted = wish.all | wish.reply if name == model else wish.all
+            if missing := wanted - models[name].engine.features:
+                raise _refusal(wish, f"the model {name} does not support {_listed(missing)}")
+
+
+def other_models(decoder: Decoder) -> dict[str, str]:
+    """The served models that a decoder's own options name, by option."""
+    options = {name: getattr(decoder, name) for name in type(decoder).model_fields if name.endswith("_model")}
+    return {name: model for name, model in options.items() if model is not None}
+
+
+def _about_tools(message: Message) -> bool:
+    return bool(message.tool_calls) or message.role == "tool"
+
+
+def _listed(features: frozenset[Feature]) -> str:
+    return ", ".join(sorted(features))
+
+
+def _refusal(wish: Wish, message: str) -> InvalidRequest:
+    return InvalidRequest(f"{wish.param}: {message}", param=wish.param, code="unsupported_parameter")
