@@ -40,8 +40,7 @@ class Generation:
                     async for index, batch in merged:
                         watch.batch(batch)
                         yield [(index, piece) for piece in self._narrators[index].tell(batch)]
-                finish = "length" if any(a.finish == "length" for a in self.answers) else "stop"
-                watch.done(self.usage(), order.budget, finish)
+                watch.done(self.usage(), order.budget, self._finish())
             finally:
                 watch.spent(self.usage(), sum(run.budget.spent for run in self._runs))
 
@@ -78,6 +77,11 @@ class Generation:
         """Why one choice ended."""
         answer = self._narrators[index].answer
         return answer.finish if answer else "length"
+
+    def _finish(self) -> Finish:
+        """Why the request ended, for the metrics: the strongest reason of its choices."""
+        reasons = {answer.finish for answer in self.answers}
+        return "length" if "length" in reasons else "tool_calls" if "tool_calls" in reasons else "stop"
 
 
 async def _one(source: Batches) -> AsyncGenerator[tuple[int, list[Event]], None]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from types import TracebackType
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from decoders.core.engine import Finish
 from decoders.core.events import Delta, Event
 from decoders.core.trace import Usage
 
@@ -73,7 +75,7 @@ class _Bound:
 
     def __init__(self, metrics: Metrics, labels: tuple[str, str]) -> None:
         self.running, self.waiting = metrics.running.labels(*labels), metrics.waiting.labels(*labels)
-        self.success = {r: metrics.success.labels(*labels, r) for r in ("stop", "length")}
+        self.success = {r: metrics.success.labels(*labels, r) for r in get_args(Finish)}
         self.failure, self.cancelled = metrics.failure.labels(*labels), metrics.cancelled.labels(*labels)
         self.prompt, self.generated = metrics.prompt.labels(*labels), metrics.generated.labels(*labels)
         self.reasoning, self.steps = metrics.reasoning.labels(*labels), metrics.steps.labels(*labels)
@@ -125,7 +127,7 @@ class Watch:
         if final and not self._answering:
             self._answered(now)
 
-    def done(self, usage: Usage, budget: int, finish: str) -> None:
+    def done(self, usage: Usage, budget: int, finish: Finish) -> None:
         """The request has its answer."""
         now = time.monotonic()
         if not self._answering:

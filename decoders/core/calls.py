@@ -24,6 +24,9 @@ from decoders.core.structure import matches
 from decoders.core.task import Model, Reply
 from decoders.core.trace import Completion, Step, Trace
 
+ATTEMPTS = 3
+"""How often a reply is drawn until it has the form that was asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -59,7 +62,27 @@ class World:
         return self.models[name]
 
     async def call(self, call: Call, keys: list[str], group: str, budget: Budget) -> list[Completion]:
-        """One completion for each key, fewer when the budget holds fewer tokens than there are keys."""
+        """One completion for each key, fewer when the budget holds fewer tokens than there are keys.
+
+        Where the engine cannot keep to the caller's response format, completions that miss it are drawn again while the
+        budget lasts, each attempt as a step of its own.
+        """
+        done = await self._attempt(call, keys, group, budget)
+        for again in range(1, self._attempts(call)):
+            missed = [i for i, completion in enumerate(done) if not completion.valid and completion.finish == "stop"]
+            if not missed or budget.left < 1 or budget.expired:
+                break
+            found = await self._attempt(call, [f"{keys[i]}~{again}" for i in missed], f"{group}~{again}", budget)
+            for i, completion in zip(missed, found, strict=False):
+                done[i] = completion
+        return done
+
+    def _attempts(self, call: Call) -> int:
+        greedy = not self._sampling(call, 1, 0, 1).temperature
+        constrained = "structure" in self.served(call.model).engine.features
+        return ATTEMPTS if call.reply and self.reply.structure and not constrained and not greedy else 1
+
+    async def _attempt(self, call: Call, keys: list[str], group: str, budget: Budget) -> list[Completion]:
         want = min(call.max_tokens or budget.left, max(budget.left, 1))
         granted = budget.reserve(want * len(keys))
         keys = keys[:granted]
@@ -142,7 +165,9 @@ class World:
     ) -> Completion:
         wanted = self.reply.structure if call.reply else ""
         called = recorder.finish == "tool_calls"
-        done = recorder.completion(valid=called or not wanted or matches(wanted, recorder.answer))
+        done = recorder.completion(
+            valid=called or not wanted or matches(wanted, recorder.answer), one_call=self.reply.one_call
+        )
         step = Step(
             key=recorder.key,
             role=recorder.role,

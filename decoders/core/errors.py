@@ -10,6 +10,7 @@ LongThinkError
 │   └── ContextOverflow      the prompt and its completion do not fit into the model's context
 ├── EngineError              the engine failed in the middle of a call
 │   └── EngineUnavailable    the engine is dead or not ready; nothing was generated
+├── InvalidOutput            the model's answer has not the form that the caller asked for
 └── ReplayMismatch           a recorded trace does not belong to this decoder, pack or question
 """
 
@@ -72,6 +73,10 @@ class EngineError(LongThinkError):
 
 class EngineUnavailable(EngineError):
     """The engine cannot take calls."""
+
+
+class InvalidOutput(LongThinkError):
+    """Neither the answer nor the attempts before it have the form that the caller asked for."""
 
 
 class ReplayMismatch(LongThinkError):

@@ -48,7 +48,7 @@ class Recorder:
             self._answer_tokens = self.tokens - chunk.reasoning_tokens
         return self._deltas(pieces, chunk.size)
 
-    def completion(self, *, valid: bool = True) -> Completion:
+    def completion(self, *, valid: bool = True, one_call: bool = False) -> Completion:
         """The completion as far as it has come; one that was cut from outside counts as `length`."""
         return Completion(
             text="".join(self._text),
@@ -56,7 +56,7 @@ class Recorder:
             answer="".join(self._sides["answer"]),
             token_ids=tuple(self._token_ids),
             logprobs=tuple(self._logprobs),
-            tool_calls=self._tool_calls,
+            tool_calls=self._tool_calls[:1] if one_call else self._tool_calls,
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
             completion_tokens=self.tokens,

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from decoders.core.budget import Budget
 from decoders.core.calls import Call, World
-from decoders.core.errors import BudgetExhausted
+from decoders.core.errors import BudgetExhausted, InvalidOutput
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.outbox import Outbox
-from decoders.core.structure import canonical
+from decoders.core.structure import canonical, matches, schema
 from decoders.core.task import Model, Reply, Task
 from decoders.core.trace import Completion, Step, Trace
 from decoders.prompts import Pack
@@ -84,15 +84,27 @@ class Run:
     def prompt(self, name: str, task: Task, *, model: str | None = None, prefix: str = "", **values: object) -> Prompt:
         """The conversation with its question put into template `name`; the reply begins with `prefix`.
 
-        What the question shows beside its text stays with the template's first user message. A verbatim task is
-        rendered already where its question is to be solved.
+        The prompt `solve` takes the question's place, and what the question shows beside its text stays with it. Behind
+        tool calls any other prompt is a turn of its own, and the conversation before it is left as it is. A verbatim
+        task is rendered already where its question is to be solved.
         """
         if task.verbatim and name == "solve":
             return Prompt(task.messages, prefix)
         pack = self.pack(model)
-        values["answer_format"] = pack.format(self._world.reply.answer_format).instruction
+        values["answer_format"], values["wanted_format"] = self._formats(pack, model)
         rendered = (pack.fill if task.verbatim else pack.render)(name, question=task.question, **values)
-        return Prompt((*task.history, *_attach(rendered, task)), prefix)
+        if task.since and name != "solve":
+            return Prompt((*task.messages, *rendered), prefix)
+        return Prompt((*task.history, *_attach(rendered, task), *task.since), prefix)
+
+    def _formats(self, pack: Pack, model: str | None) -> tuple[str, str]:
+        """How to ask for the answer's form: in general, and where it is the caller's wish that no engine ensures."""
+        reply = self._world.reply
+        if not reply.structure:
+            form = pack.format(reply.answer_format).instruction
+            return form, form if reply.answer_format else ""
+        form = pack.structured(schema(reply.structure))
+        return form, "" if "structure" in self._world.served(model).engine.features else form
 
     def same(self, completion: Completion) -> str:
         """What two completions must share to count as the same answer: the extracted answer, or the tool calls."""
@@ -107,6 +119,11 @@ class Run:
         self.best = completion
         if self._parent is not None and self._parent.best is None:
             self._parent.answer(completion)
+
+    def check(self, reply: Completion) -> None:
+        """Raises `InvalidOutput` for a complete reply that is not what the caller asked for."""
+        if reply.finish == "stop" and not matches(self._world.reply.structure, reply.answer):
+            raise InvalidOutput("the model's answer does not have the form that was asked for")
 
     async def generate(
         self,
@@ -127,7 +144,8 @@ class Run:
         generated.
         """
         key = self._next_key()
-        call = self._call(prompt, role, model, max_tokens, final and not self._quiet, reply or final, sampling)
+        shown = final and not self._quiet and self._certain(model)
+        call = self._call(prompt, role, model, max_tokens, shown, reply or final, sampling)
         return (await self._world.call(call, [key], key, self.budget))[0]
 
     async def sample(
@@ -204,6 +222,13 @@ class Run:
             prompt = dataclasses.replace(prompt, tools=wanted.tools, tool_choice=wanted.tool_choice)
         return Call(prompt, role, model, max_tokens, final, reply, sampling)
 
+    def _certain(self, model: str | None) -> bool:
+        """Whether a final step's text can be shown as it comes: JSON that was shown cannot be corrected any more."""
+        if not self._world.reply.structure:
+            return True
+        constrained = "structure" in self._world.served(model).engine.features
+        return constrained and self.best is None and (self._parent is None or self._parent._certain(model))
+
     def _branch(self, place: tuple[int, int], budget: Budget, *, quiet: bool) -> Run:
         branch = object.__new__(Run)
         branch._world, branch.budget, branch.best = self._world, budget, None
@@ -221,9 +246,10 @@ class Run:
 
 
 def _attach(rendered: Sequence[Message], task: Task) -> tuple[Message, ...]:
-    """The template's messages, the first of the user's with the question's attachments."""
+    """The template's messages, the first of the user's with the question's attachments where they stood in it."""
     if not task.attachments:
         return tuple(rendered)
-    shown = tuple(dataclasses.replace(attachment, at=0) for attachment in task.attachments)
-    first = next(i for i, message in enumerate(rendered) if message.role == "user")
-    return tuple(dataclasses.replace(m, attachments=shown) if i == first else m for i, m in enumerate(rendered))
+    place, message = next((i, message) for i, message in enumerate(rendered) if message.role == "user")
+    begin = message.content.find(task.question)
+    shown = tuple(dataclasses.replace(shown, at=begin + shown.at if begin >= 0 else 0) for shown in task.attachments)
+    return (*rendered[:place], dataclasses.replace(message, attachments=shown), *rendered[place + 1 :])

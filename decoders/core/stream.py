@@ -45,6 +45,7 @@ async def _drive(decoder: Decoder, task: Task, run: Run) -> None:
         try:
             trace.answer = await decoder.decode(task, run)
             trace.finish = trace.answer.finish
+            run.check(trace.answer)
         except BudgetExhausted:
             trace.answer, trace.finish = run.best, "length"
         await run.outbox.put(Answer(trace.answer, trace.finish))

@@ -12,9 +12,10 @@ from decoders.prompts import Pack
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked: a conversation whose last message is the question.
+    """What is asked: a conversation, in which the last message of the user's is the question.
 
-    A `verbatim` task is a prompt that an outer decoder has already rendered: an inner decoder asks it as it is.
+    What stands behind the question are tool calls on its behalf and their results. A `verbatim` task is a prompt that
+    an outer decoder has already rendered: an inner decoder asks it as it is.
     """
 
     messages: tuple[Message, ...]
@@ -22,18 +23,29 @@ class Task:
 
     @property
     def question(self) -> str:
-        """The last message's text."""
-        return self.messages[-1].content
+        """The question's text."""
+        return self.messages[self._place].content
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
         """What the question shows beside its text."""
-        return self.messages[-1].attachments
+        return self.messages[self._place].attachments
 
     @property
     def history(self) -> tuple[Message, ...]:
         """What was said before the question."""
-        return self.messages[:-1]
+        return self.messages[: self._place]
+
+    @property
+    def since(self) -> tuple[Message, ...]:
+        """What was said after the question."""
+        return self.messages[self._place :][1:]
+
+    @property
+    def _place(self) -> int:
+        """Where the question stands; the last message where none is the user's."""
+        places = (i for i in range(len(self.messages) - 1, -1, -1) if self.messages[i].role == "user")
+        return next(places, -1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class Pack:
         if name not in self.templates:
             message = f"the template pack {self.name} has no prompt {name!r}, which this decoder needs"
             raise MissingPrompt(message, param="decoder")
-        values = {"answer_format": self.format().instruction, **values}
+        values = {"answer_format": self.format().instruction, "wanted_format": "", **values}
         return tuple(Message(role, template.render(**values)) for role, template in self.templates[name])
 
     def canonical(self, question: str) -> str:
@@ -115,6 +115,10 @@ class Pack:
             message = f"the template pack {self.name} has no answer format {name!r}: there are {known}"
             raise InvalidRequest(message, param="answer_format")
         return Format(**formats[name])
+
+    def structured(self, schema: str) -> str:
+        """The sentence that asks for an answer in JSON of this JSON Schema, where the pack has one."""
+        return str(self.config.get("structured", "")).replace("{schema}", schema)
 
     def accepts(self, verdict: str) -> bool:
         """Whether a verifier's reply accepts the answer that it was shown."""

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from decoders.core.errors import EngineUnavailable, InvalidRequest, LongThinkError, UnknownModel
+from decoders.core.errors import EngineUnavailable, InvalidOutput, InvalidRequest, LongThinkError, UnknownModel
 from server.connections import ClientLeft, Refused
 
 CLIENT_LEFT = 499
@@ -40,6 +40,9 @@ def describe(error: Exception) -> tuple[int, dict[str, Any]]:
             return 404, body(str(error), "invalid_request_error", error.param, error.code)
         case InvalidRequest():
             return 400, body(str(error), "invalid_request_error", error.param, error.code)
+        case InvalidOutput():
+            # no 5xx: official clients repeat those by themselves, and every repetition spends the budget again
+            return 422, body(str(error), "invalid_request_error", None, "invalid_structured_output")
         case Refused():
             return 503, body(str(error), "server_error", None, "overloaded")
         case EngineUnavailable():

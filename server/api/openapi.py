@@ -34,6 +34,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         404: "There is no such model.",
         413: "The body is too large.",
         415: "The body is not JSON.",
+        422: "The answer has not the form that response_format asks for.",
         503: "Too many requests, not ready, or shutting down.",
     }.items()
 }
