@@ -104,14 +104,17 @@ class _Reply:
         completion = answer.completion if answer else None
         logprobs = wire.logprobs_object(completion, bool(self._chat.logprobs))
         finish = self._generation.finish(index)
-        return writer.finish(index, finish, logprobs, self._longthink() if last else None)
+        calls = completion.tool_calls if completion else ()
+        return writer.tool_calls(index, calls) + writer.finish(
+            index, finish, logprobs, self._longthink() if last else None
+        )
 
     def _choice(self, index: int, reasoning: str) -> dict[str, Any]:
         answer = self._generation.answer(index)
         completion = answer.completion if answer else None
         return {
             "index": index,
-            "message": wire.message_object(answer.text if answer else "", reasoning, alias=self._alias),
+            "message": wire.message_object(completion, reasoning, alias=self._alias),
             "logprobs": wire.logprobs_object(completion, bool(self._chat.logprobs)),
             "finish_reason": self._generation.finish(index),
         }

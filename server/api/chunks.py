@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from decoders.core.engine import Finish
+from decoders.core.messages import ToolCall
+from server.api.wire import tool_call_object
 from server.narrator import Piece
 
 _NO_FINISH = b'},"logprobs":null,"finish_reason":null}]'
@@ -47,6 +50,15 @@ class ChunkWriter:
             _NO_FINISH,
             self._tail,
         )
+
+    def tool_calls(self, index: int, calls: Sequence[ToolCall]) -> bytes:
+        """A chunk for each call, whole."""
+        data = b""
+        for place, call in enumerate(calls):
+            delta = orjson.dumps({"tool_calls": [{"index": place, **tool_call_object(call)}]})
+            start = b'%b"choices":[{"index":%d,"delta":' % (self._head, index)
+            data += b"%b%b%b%b" % (start, delta, _NO_FINISH[1:], self._tail)
+        return data
 
     def finish(
         self, index: int, reason: Finish, logprobs: dict[str, Any] | None, longthink: dict[str, Any] | None

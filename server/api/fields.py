@@ -6,11 +6,12 @@ only at a value that asks for nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from decoders.core.errors import InvalidRequest
@@ -24,10 +25,7 @@ UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "moderation": (None,),
     "prediction": (None,),
     "repetition_penalty": (None, 1),
-    "response_format": (None, {"type": "text"}),
     "store": (None, False),
-    "tool_choice": (None, "none", "auto"),
-    "tools": (None, []),
     "web_search_options": (None,),
 }
 """Field → values that ask for nothing and are therefore accepted."""
@@ -40,6 +38,12 @@ def refuse_unsupported(body: dict[str, Any]) -> None:
         harmless = UNSUPPORTED[name]
         if not any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in harmless):
             raise InvalidRequest(f"{name} is not supported by this server", param=name, code="unsupported_parameter")
+
+
+class Wire(BaseModel):
+    """What all objects of a request have in common: a misspelt field is refused, and no value is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, frozen=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +65,6 @@ def _decoder(value: Any) -> DecoderChoice:
     raise PydanticCustomError("decoder", "a decoder is a name or an object with a name and options")
 
 
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        raise PydanticCustomError("content", "content is a string or an array of text parts")
-    texts = []
-    for place, part in enumerate(value):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind != "text":
-            raise PydanticCustomError(
-                "content",
-                "part {place} is of type {kind}: only text is supported",
-                {"place": place, "kind": repr(kind)[:40]},
-            )
-        if not isinstance(part.get("text"), str):
-            raise PydanticCustomError("content", "part {place} has no text", {"place": place})
-        texts.append(part["text"])
-    return "".join(texts)
-
-
 def _stop(value: Any) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
@@ -88,6 +72,14 @@ def _stop(value: Any) -> tuple[str, ...]:
     if len(texts) > 4:
         raise PydanticCustomError("stop", "at most 4 stop strings are supported")
     return tuple(texts)
+
+
+def _structure(value: Any) -> str:
+    if value is None or value == {"type": "text"}:
+        return ""
+    if not isinstance(value, dict):
+        raise PydanticCustomError("response_format", "response_format is an object with a type")
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _nothing(value: Any) -> None:
@@ -101,26 +93,35 @@ def _options_schema() -> dict[str, Any]:
 
 
 _STRINGS = {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 4}
-_PART = {
-    "type": "object",
-    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
-    "required": ["type", "text"],
-}
+_FORMATS = [
+    {"type": "object", "properties": {"type": {"enum": ["text", "json_object"]}}, "required": ["type"]},
+    {
+        "type": "object",
+        "properties": {
+            "type": {"const": "json_schema"},
+            "json_schema": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "schema": {"type": "object"}, "strict": {"type": "boolean"}},
+                "required": ["name"],
+            },
+        },
+        "required": ["type", "json_schema"],
+    },
+]
 
 DecoderField = Annotated[
     DecoderChoice,
     BeforeValidator(lambda v: DecoderChoice() if v is None else _decoder(v)),
     WithJsonSchema(_options_schema()),
 ]
-TextField = Annotated[
-    str | None,
-    BeforeValidator(_text),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}, {"type": "null"}]}),
-]
 StopField = Annotated[
     tuple[str, ...],
     BeforeValidator(_stop),
     WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, _STRINGS, {"type": "null"}]}),
 ]
+StructureField = Annotated[
+    str,
+    BeforeValidator(_structure),
+    WithJsonSchema({"anyOf": [*_FORMATS, {"type": "null"}]}),
+]
 NothingField = Annotated[None, BeforeValidator(_nothing), WithJsonSchema({"type": "null"})]
-Role = Literal["system", "developer", "user", "assistant"]

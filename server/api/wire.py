@@ -9,14 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import Field, StrictBool, ValidationError
 
 from decoders.core.engine import TokenLogprob
 from decoders.core.errors import InvalidRequest
-from decoders.core.messages import Message
+from decoders.core.messages import ToolCall
+from decoders.core.structure import check
 from decoders.core.trace import Completion, Usage
 from server.api import errors
-from server.api.fields import DecoderChoice, DecoderField, NothingField, Role, StopField, TextField, refuse_unsupported
+from server.api.fields import (
+    DecoderChoice,
+    DecoderField,
+    StopField,
+    StructureField,
+    Wire,
+    refuse_unsupported,
+)
+from server.api.messages import MessageIn, conversation
+from server.api.tools import ToolChoice, ToolChoiceField, ToolIn, offered
 from server.budgets import Effort
 from server.service import Ask
 
@@ -24,27 +34,7 @@ _Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _Flag = StrictBool | None
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, frozen=True)
-
-
-class MessageIn(_Wire):
-    """One message; what an assistant's earlier reply carries beside its text is accepted and not used."""
-
-    role: Role
-    content: TextField = None
-    name: str | None = None
-    """Accepted and not used: no chat template here knows it."""
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    refusal: str | None = None
-    annotations: list[Any] | None = None
-    audio: NothingField = None
-    function_call: NothingField = None
-    tool_calls: NothingField = None
-
-
-class StreamOptions(_Wire):
+class StreamOptions(Wire):
     """How to stream."""
 
     include_usage: _Flag = None
@@ -53,13 +43,13 @@ class StreamOptions(_Wire):
     """Accepted and not used."""
 
 
-class ChatRequest(_Wire):
+class ChatRequest(Wire):
     """A chat completion request: OpenAI's fields, those of vLLM in common use, and `decoder`."""
 
     model: str
     """A served model, or `model:decoder`."""
     messages: list[MessageIn] = Field(min_length=1)
-    """The conversation; its last message is the user's question."""
+    """The conversation; its last message is the user's question, or a tool's result."""
     decoder: DecoderField = DecoderChoice()
     """The decoder's name, or an object of its name and its options; see /v1/decoders."""
     stream: _Flag = None
@@ -88,10 +78,23 @@ class ChatRequest(_Wire):
     """The same seed gives the same answer; a random one is taken and reported without it."""
     logprobs: _Flag = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    tools: list[ToolIn] | None = Field(default=None, max_length=128)
+    """Functions that the reply may call."""
+    tool_choice: ToolChoiceField = ToolChoice()
+    """auto, none, required, or a function that must be called."""
+    parallel_tool_calls: _Flag = None
+    """Whether the reply may make several calls; it may by default."""
+    response_format: StructureField = ""
+    """Free text, any JSON object, or JSON of a schema."""
+    answer_format: str | None = Field(default=None, min_length=1)
+    """Ours: one of the answer formats of the model's template pack, such as boxed, choice, code or text."""
+    deadline_seconds: float | None = Field(default=None, gt=0, le=86_400, allow_inf_nan=False)
+    """Ours: after this time the best answer so far is the reply."""
+    priority: int | None = Field(default=None, ge=-(2**31), lt=2**31)
+    """A smaller one is served earlier by engines that know priorities."""
     metadata: dict[str, Any] | None = None
     """Accepted and not used, as are all fields below."""
     user: str | None = None
-    parallel_tool_calls: _Flag = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     safety_identifier: str | None = None
@@ -122,12 +125,17 @@ class ChatRequest(_Wire):
             "frequency_penalty": self.frequency_penalty,
             "stop": self.stop or None,
             "logprobs": self._logprobs(),
+            "structure": self.response_format or None,
+            "priority": self.priority,
         }
+        if self.response_format:
+            check(self.response_format)
+        tools, tool_choice = offered(self.tools or (), self.tool_choice)
         if self.stream_options is not None and not self.stream:
             raise InvalidRequest("stream_options is only allowed with stream: true", param="stream_options")
         return Ask(
             model=self.model,
-            messages=self._messages(),
+            messages=conversation(self.messages),
             decoder=self.decoder.name,
             options=self.decoder.options,
             max_tokens=limit,
@@ -135,6 +143,11 @@ class ChatRequest(_Wire):
             effort=self.reasoning_effort,
             thinking_cap=self.thinking_token_budget,
             sampling={name: value for name, value in sampling.items() if value is not None},
+            tools=tools,
+            tool_choice=tool_choice,
+            parallel_tool_calls=self.parallel_tool_calls is not False,
+            answer_format=self.answer_format or "",
+            deadline=self.deadline_seconds,
             seed=self.seed,
             n=self.n or 1,
         )
@@ -152,20 +165,6 @@ class ChatRequest(_Wire):
         if self.top_logprobs is not None:
             raise InvalidRequest("top_logprobs is only allowed with logprobs: true", param="top_logprobs")
         return None
-
-    def _messages(self) -> tuple[Message, ...]:
-        messages = []
-        for place, message in enumerate(self.messages):
-            if message.content is None and message.role != "assistant":
-                param = f"messages[{place}].content"
-                raise InvalidRequest(f"{param} is missing", param=param, code="missing_required_parameter")
-            # few chat templates know the developer role, which means what system meant before
-            role = "system" if message.role == "developer" else message.role
-            messages.append(Message(role, message.content or ""))
-        if messages[-1].role != "user":
-            param = f"messages[{len(messages) - 1}].role"
-            raise InvalidRequest("the last message must be the user's", param=param)
-        return tuple(messages)
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
@@ -202,11 +201,21 @@ def completion_object(head: Mapping[str, Any], choices: list[dict[str, Any]], us
     return {**head, "object": "chat.completion", "choices": choices, "usage": usage_object(usage)}
 
 
-def message_object(content: str, reasoning: str, *, alias: bool) -> dict[str, Any]:
+def message_object(completion: Completion | None, reasoning: str, *, alias: bool) -> dict[str, Any]:
     """The assistant's message of a choice."""
-    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+    text = completion.content if completion else ""
+    calls = completion.tool_calls if completion else ()
+    message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
+    message |= {"refusal": None, "annotations": []}
+    if calls:
+        message["tool_calls"] = [tool_call_object(call) for call in calls]
     if reasoning:
         message["reasoning"] = reasoning
         if alias:
             message["reasoning_content"] = reasoning
     return message
+
+
+def tool_call_object(call: ToolCall) -> dict[str, Any]:
+    """A call that the client is asked to make."""
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
