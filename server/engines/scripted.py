@@ -11,6 +11,7 @@ from dataclasses import replace
 from decoders.core.engine import Chunk, Feature, Finish, TokenLogprob
 from decoders.core.errors import ContextOverflow, EngineUnavailable
 from decoders.core.messages import Prompt, Sampling
+from server.engines.tool_calls import ToolCallReader
 
 _WORD = re.compile(r"\s*\S+|\s+$")
 
@@ -19,7 +20,7 @@ Reply = Callable[[Prompt, int], str]
 
 
 class ScriptedEngine:
-    """Speaks replies word by word, one token a word.
+    """Speaks replies word by word, one token a word; `<tool_call>` blocks at their end call tools where there are any.
 
     `replies` is a function of prompt and seed, or texts that are given out in turn. `first_token_delay` and
     `token_delay` are in seconds; with both 0 the engine never sleeps. `open_calls` counts the calls in progress.
@@ -36,7 +37,9 @@ class ScriptedEngine:
     ) -> None:
         self.model = model
         self.context_length = context_length
-        self.features: frozenset[Feature] = frozenset({"images", "logprobs", "prefix", "text", "token_ids"})
+        self.features: frozenset[Feature] = frozenset(
+            {"images", "logprobs", "prefix", "text", "token_ids", "tool_choice", "tools"}
+        )
         self.calls = 0
         self.open_calls = 0
         self._delays = (first_token_delay, token_delay)
@@ -58,8 +61,9 @@ class ScriptedEngine:
         try:
             for index in range(sampling.n):
                 reply = self._reply(prompt, (sampling.seed or 0) + index)
+                reader = ToolCallReader(prompt, sampling, index) if prompt.tools else None
                 async for chunk in self._speak(reply, size, index, sampling):
-                    yield chunk
+                    yield reader.read(chunk) if reader else chunk
         finally:
             self.open_calls -= 1
 

@@ -14,7 +14,8 @@ from server.engines.embedded.backend import Kind, load
 from server.engines.embedded.checkpoint import Checkpoint
 from server.engines.embedded.scheduler import Scheduler
 from server.engines.embedded.sequence import Sequence, Stream
-from server.engines.embedded.tokenizer import ChatTokenizer, Encoded
+from server.engines.embedded.tokenizer import ChatTokenizer, Encoded, calls_tools
+from server.engines.tool_calls import ToolCallReader
 
 
 class EmbeddedEngine:
@@ -41,6 +42,8 @@ class EmbeddedEngine:
         self.model = model or folder.name
         self.context_length = self._checkpoint.context(context_length)
         self.features: frozenset[Feature] = frozenset({"logprobs", "prefix", "text", "token_ids"})
+        if calls_tools(folder):
+            self.features |= {"tools"}
         self.defaults: Mapping[str, float | int] = self._checkpoint.defaults
         self.pack: str | None = self._checkpoint.pack
         self.backend: str | None = None
@@ -71,17 +74,19 @@ class EmbeddedEngine:
         """Chunks of all `n` completions as they are drawn; see `Engine.generate` for the errors."""
         words, scheduler = await self._ready()
         _check(sampling)
+        self._check_features(prompt, sampling)
         encoded = words.encode(prompt)
         limit = self._room(encoded, sampling.max_tokens)
         stream = Stream()
         sequences = [Sequence(encoded, sampling, index, limit, self._eos, words, stream) for index in range(sampling.n)]
+        readers = [ToolCallReader(prompt, sampling, index) for index in range(sampling.n)] if prompt.tools else []
         scheduler.submit(sequences)
         unfinished = sampling.n
         try:
             while unfinished:
                 chunk = await stream.next()
                 unfinished -= chunk.finish is not None
-                yield chunk
+                yield readers[chunk.index].read(chunk) if readers else chunk
         finally:
             if unfinished:
                 scheduler.abort(sequences)
@@ -107,6 +112,14 @@ class EmbeddedEngine:
         if self._scheduler.error is not None:
             raise EngineUnavailable(str(self._scheduler.error))
         return self._words, self._scheduler
+
+    def _check_features(self, prompt: Prompt, sampling: Sampling) -> None:
+        """Raises `InvalidRequest` naming what this engine cannot do with this checkpoint."""
+        wanted = {"tools": prompt.tools, "tool_choice": prompt.tool_choice, "structure": sampling.structure}
+        for name, value in wanted.items():
+            if value and name not in self.features:
+                message = f"the model {self.model} does not support {name}"
+                raise InvalidRequest(message, param=name, code="unsupported_parameter")
 
     def _room(self, encoded: Encoded, wanted: int) -> int:
         """Completion tokens that fit, at most those wanted."""

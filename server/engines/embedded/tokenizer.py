@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ import jinja2.parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from decoders.core.errors import EngineUnavailable, InvalidRequest
-from decoders.core.messages import Prompt
+from decoders.core.messages import Message, Prompt
 from server.engines.embedded.detokenizer import unsettled
+from server.engines.tool_calls import MARK
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -57,10 +59,9 @@ class ChatTokenizer:
         self.words.no_truncation()
         self.words.no_padding()
         self.unsettled = unsettled(self.words)
-        path = folder / "tokenizer_config.json"
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        settings = _settings(folder)
         self._special = {key: _text(value) for key, value in settings.items() if key.endswith("_token") and value}
-        source = _template_source(folder, settings)
+        source = _template_source(folder)
         self._template = None if source is None else _environment().from_string(source)
         self._marks = (self.words.token_to_id(_OPEN), self.words.token_to_id(_CLOSE))
 
@@ -79,10 +80,11 @@ class ChatTokenizer:
             raise InvalidRequest("the checkpoint has no chat template: send token ids", param="messages")
         if any(message.attachments for message in prompt.messages):
             raise InvalidRequest("this model takes text only", param="messages", code="unsupported_content")
-        messages = [message.wire() for message in prompt.messages]
+        messages = [_shown(message) for message in prompt.messages]
+        tools = json.loads(prompt.tools) if prompt.tools else None
         try:
             text = self._template.render(
-                messages=messages, tools=None, documents=None, add_generation_prompt=True, **self._special
+                messages=messages, tools=tools, documents=None, add_generation_prompt=True, **self._special
             )
         except (jinja2.TemplateError, TypeError, ValueError, LookupError) as error:
             raise InvalidRequest(f"the chat template refused the messages: {error}", param="messages") from error
@@ -112,6 +114,15 @@ class ChatTokenizer:
         return next((id == start for id in reversed(ids) if id in (start, end)), False)
 
 
+def _shown(message: Message) -> dict[str, Any]:
+    """The message as templates expect it: they write the arguments of a call as JSON themselves."""
+    shown = message.wire()
+    for call in shown.get("tool_calls", ()):
+        with contextlib.suppress(ValueError):
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return shown
+
+
 def _open_text(text: str, prompt: Prompt) -> bool:
     # Only what the template wrote after the last message counts: a user may mention the marks.
     last = prompt.messages[-1].content.strip() if prompt.messages else ""
@@ -121,10 +132,22 @@ def _open_text(text: str, prompt: Prompt) -> bool:
     return tail.rfind(_OPEN) > tail.rfind(_CLOSE)
 
 
-def _template_source(folder: Path, settings: dict[str, Any]) -> str | None:
+def calls_tools(folder: Path) -> bool:
+    """Whether the checkpoint's chat template shows tools to the model and asks for calls of the form that is read."""
+    source = _template_source(folder) or ""
+    # models that write <function=…> inside the same marks use another form
+    return "tools" in source and MARK in source and "<function=" not in source
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / "tokenizer_config.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _template_source(folder: Path) -> str | None:
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    source = settings.get("chat_template")
+    source = _settings(folder).get("chat_template")
     if isinstance(source, list):
         named = {entry["name"]: entry["template"] for entry in source}
         source = named.get("default")
