@@ -20,7 +20,6 @@ from decoders.core.events import Delta, StepFinished, StepStarted
 from decoders.core.messages import Prompt, Sampling
 from decoders.core.outbox import Outbox
 from decoders.core.recorder import Recorder
-from decoders.core.structure import matches
 from decoders.core.task import Model, Reply
 from decoders.core.trace import Completion, Step, Trace
 
@@ -69,7 +68,7 @@ class World:
         """
         done = await self._attempt(call, keys, group, budget)
         for again in range(1, self._attempts(call)):
-            missed = [i for i, completion in enumerate(done) if not completion.valid and completion.finish == "stop"]
+            missed = [i for i, completion in enumerate(done) if not completion.valid and completion.finish != "length"]
             if not missed or budget.left < 1 or budget.expired:
                 break
             found = await self._attempt(call, [f"{keys[i]}~{again}" for i in missed], f"{group}~{again}", budget)
@@ -78,9 +77,11 @@ class World:
         return done
 
     def _attempts(self, call: Call) -> int:
-        greedy = not self._sampling(call, 1, 0, 1).temperature
+        if not (call.reply and (self.reply.structure or self.reply.tools)):
+            return 1
         constrained = "structure" in self.served(call.model).engine.features
-        return ATTEMPTS if call.reply and self.reply.structure and not constrained and not greedy else 1
+        greedy = not self._sampling(call, 1, 0, 1).temperature
+        return 1 if constrained or greedy else ATTEMPTS
 
     async def _attempt(self, call: Call, keys: list[str], group: str, budget: Budget) -> list[Completion]:
         want = min(call.max_tokens or budget.left, max(budget.left, 1))
@@ -163,11 +164,9 @@ class World:
     async def _record(
         self, recorder: Recorder, call: Call, sampling: Sampling, model: str, seconds: float
     ) -> Completion:
-        wanted = self.reply.structure if call.reply else ""
-        called = recorder.finish == "tool_calls"
-        done = recorder.completion(
-            valid=called or not wanted or matches(wanted, recorder.answer), one_call=self.reply.one_call
-        )
+        done = recorder.completion(one_call=self.reply.one_call)
+        if call.reply and not self.reply.takes(done.answer, done.tool_calls):
+            done = done.model_copy(update={"valid": False})
         step = Step(
             key=recorder.key,
             role=recorder.role,

@@ -48,7 +48,7 @@ class Recorder:
             self._answer_tokens = self.tokens - chunk.reasoning_tokens
         return self._deltas(pieces, chunk.size)
 
-    def completion(self, *, valid: bool = True, one_call: bool = False) -> Completion:
+    def completion(self, *, one_call: bool = False) -> Completion:
         """The completion as far as it has come; one that was cut from outside counts as `length`."""
         return Completion(
             text="".join(self._text),
@@ -62,13 +62,7 @@ class Recorder:
             completion_tokens=self.tokens,
             answer_tokens=max(self._answer_tokens, 0),
             finish=self.finish or "length",
-            valid=valid,
         )
-
-    @property
-    def answer(self) -> str:
-        """The answer part so far."""
-        return "".join(self._sides["answer"])
 
     def _keep(self, chunk: Chunk) -> None:
         """Thinking that came separated is put back where the model wrote it, so that `text` is the same everywhere."""

@@ -16,7 +16,7 @@ from decoders.core.calls import Call, World
 from decoders.core.errors import BudgetExhausted, InvalidOutput
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.outbox import Outbox
-from decoders.core.structure import canonical, matches, schema
+from decoders.core.structure import canonical, schema
 from decoders.core.task import Model, Reply, Task
 from decoders.core.trace import Completion, Step, Trace
 from decoders.prompts import Pack
@@ -122,7 +122,7 @@ class Run:
 
     def check(self, reply: Completion) -> None:
         """Raises `InvalidOutput` for a complete reply that is not what the caller asked for."""
-        if reply.finish == "stop" and not matches(self._world.reply.structure, reply.answer):
+        if reply.finish != "length" and not self._world.reply.takes(reply.answer, reply.tool_calls):
             raise InvalidOutput("the model's answer does not have the form that was asked for")
 
     async def generate(

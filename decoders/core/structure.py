@@ -1,4 +1,4 @@
-"""Whether an answer has the form that the caller asked for, OpenAI's `response_format`.
+"""Whether a reply has the form that the caller asked for: OpenAI's `response_format`, and `strict` in a tool.
 
 Engines that constrain what they generate keep it by themselves; the check holds for those that cannot as well.
 """
@@ -6,7 +6,8 @@ Engines that constrain what they generate keep it by themselves; the check holds
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -23,12 +24,13 @@ def matches(structure: str, answer: str) -> bool:
     """Whether `answer` is JSON of the form `structure`, which `check` has accepted; an empty one takes anything."""
     if not structure:
         return True
-    validator = _validator(structure)
-    try:
-        value = json.loads(answer)
-        return isinstance(value, dict) if validator is None else bool(validator.is_valid(value))
-    except (ValueError, RecursionError, referencing.exceptions.Unresolvable):
-        return False
+    return _is_valid(_validator(structure), answer)
+
+
+def keeps(tools: str, name: str, arguments: str) -> bool:
+    """Whether a call of the tool `name` keeps to its parameters, where `tools` says that it must."""
+    validator = _strict(tools).get(name) if tools else None
+    return validator is None or _is_valid(validator, arguments)
 
 
 def schema(structure: str) -> str:
@@ -46,26 +48,53 @@ def canonical(answer: str) -> str:
         return answer
 
 
-def check(structure: str) -> None:
+def check(structure: str, param: str = "response_format") -> None:
     """Raises `InvalidRequest` for a response format that is not one of OpenAI's or whose schema is wrong."""
-    try:
+    with _refused(param):
         _validator(structure)
+
+
+def check_tools(tools: str) -> None:
+    """Raises `InvalidRequest` for a strict tool whose schema is wrong."""
+    with _refused("tools"):
+        _strict(tools)
+
+
+@contextmanager
+def _refused(param: str) -> Iterator[None]:
+    try:
+        yield
     except KeyError as error:
-        raise InvalidRequest(f"response_format: {error} is missing", param="response_format") from error
+        raise InvalidRequest(f"{param}: {error} is missing", param=param) from error
     except (jsonschema.SchemaError, AttributeError, TypeError, ValueError, RecursionError) as error:
         reason = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
-        raise InvalidRequest(f"response_format: {reason}"[:500], param="response_format") from error
+        raise InvalidRequest(f"{param}: {reason}"[:500], param=param) from error
+
+
+def _is_valid(validator: Any, text: str) -> bool:
+    try:
+        return bool(validator.is_valid(json.loads(text)))
+    except (ValueError, RecursionError, referencing.exceptions.Unresolvable):
+        return False
 
 
 @lru_cache(maxsize=256)
 def _validator(structure: str) -> Any:
     form = json.loads(structure)
     kind = form["type"]
-    if kind == "json_object":
-        return None
-    if kind != "json_schema":
+    if kind not in ("json_object", "json_schema"):
         raise ValueError(f"the type {kind!r} is not json_schema, json_object or text")
-    wanted = form["json_schema"].get("schema", {})
+    return _of({"type": "object"} if kind == "json_object" else form["json_schema"].get("schema", {}))
+
+
+@lru_cache(maxsize=256)
+def _strict(tools: str) -> Mapping[str, Any]:
+    """A validator for each strict function of OpenAI's array of tools."""
+    functions = [tool["function"] for tool in json.loads(tools)]
+    return {f["name"]: _of(f.get("parameters") or {}) for f in functions if f.get("strict")}
+
+
+def _of(wanted: Any) -> Any:
     cls = jsonschema.validators.validator_for(wanted, default=jsonschema.Draft202012Validator)
     cls.check_schema(wanted)
     # without a registry of its own the validator would fetch references from anywhere on the net

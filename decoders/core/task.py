@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from decoders.core.engine import Engine
-from decoders.core.messages import Attachment, Message
+from decoders.core.messages import Attachment, Message, ToolCall
+from decoders.core.structure import keeps, matches
 from decoders.prompts import Pack
 
 
@@ -67,6 +68,12 @@ class Reply:
     def structure(self) -> str:
         """The response format, empty for free text."""
         return str(self.sampling.get("structure", ""))
+
+    def takes(self, answer: str, calls: Sequence[ToolCall]) -> bool:
+        """Whether a complete reply has the form that is wanted; with tool calls it need not be an answer."""
+        if calls:
+            return all(keeps(self.tools, call.name, call.arguments) for call in calls)
+        return matches(self.structure, answer)
 
 
 @dataclass(frozen=True, slots=True)

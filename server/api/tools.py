@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, StrictBool, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from decoders.core.errors import InvalidRequest
+from decoders.core.structure import check_tools
 from server.api.fields import Wire
 
 _NAME = "^[a-zA-Z0-9_-]{1,64}$"
@@ -24,7 +25,7 @@ class FunctionIn(Wire):
     parameters: dict[str, Any] | None = None
     """A JSON Schema."""
     strict: StrictBool | None = None
-    """Passed on to engines that know it."""
+    """Whether arguments must be valid under the parameters."""
 
 
 class ToolIn(Wire):
@@ -79,6 +80,7 @@ def offered(tools: Sequence[ToolIn], choice: ToolChoice) -> tuple[str, str]:
     if not tools or choice.mode == "none":
         return "", ""
     shown = json.dumps([tool.model_dump(exclude_unset=True) for tool in tools], ensure_ascii=False)
+    check_tools(shown)
     if choice.name is not None:
         return shown, json.dumps({"type": "function", "function": {"name": choice.name}})
     return shown, "" if choice.mode == "auto" else json.dumps(choice.mode)

@@ -11,7 +11,7 @@ from decoders.core.events import Event
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.run import Run
 from decoders.core.stream import events
-from decoders.core.task import Model, Task
+from decoders.core.task import Model, Reply, Task
 from decoders.core.trace import Step
 from decoders.prompts import Pack
 from server.engines.scripted import ScriptedEngine
@@ -21,10 +21,17 @@ Replies = Callable[[Prompt, int], str] | Sequence[str]
 
 
 def start(
-    engine: ScriptedEngine, tokens: int = 100_000, *, recorded: Iterable[Step] = (), seed: int = 0, pack: str = "plain"
+    engine: ScriptedEngine,
+    tokens: int = 100_000,
+    *,
+    recorded: Iterable[Step] = (),
+    seed: int = 0,
+    pack: str = "plain",
+    reply: Reply | None = None,
 ) -> Run:
     model = {engine.model: Model(engine, Pack.load(pack))}
-    return Run(model, engine.model, Budget(tokens), sampling=Sampling(tokens), seed=seed, recorded=recorded)
+    sampling = Sampling(tokens)
+    return Run(model, engine.model, Budget(tokens), sampling=sampling, reply=reply, seed=seed, recorded=recorded)
 
 
 async def collect(decoder: Decoder, run: Run, task: Task = TASK) -> list[Event]:

@@ -14,6 +14,14 @@ from hypothesis import strategies as st
 from server.api.wire import ChatRequest
 from tests.server.conftest import HELLO, Live, serving
 
+TOOL = {"type": "function", "function": {"name": "f"}}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+RESULT = {"role": "tool", "tool_call_id": "c", "content": "x"}
+PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
+DEEP: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "deep", "schema": {}}}
+for _ in range(300):
+    DEEP["json_schema"]["schema"] = {"items": DEEP["json_schema"]["schema"]}
+
 BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"model": "nobody"}, 404, "model"),
     ({"model": "base:nope"}, 400, "model"),
@@ -34,7 +42,17 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"messages": []}, 400, "messages"),
     ({"messages": "hello"}, 400, "messages"),
     ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages[0].role"),
-    ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].role"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].tool_call_id"),
+    ({"messages": [*HELLO, {"role": "tool", "content": "x", "tool_call_id": "y"}]}, 400, "messages[1].tool_call_id"),
+    ({"messages": [{**HELLO[0], "tool_call_id": "y"}]}, 400, "messages[0].tool_call_id"),
+    ({"messages": [{**HELLO[0], "tool_calls": [CALL]}]}, 400, "messages[0].tool_calls"),
+    ({"messages": [{"role": "assistant", "tool_calls": [CALL]}, RESULT]}, 400, "messages"),
+    ({"messages": [{"role": "assistant", "tool_calls": [CALL]}]}, 400, "messages[0].role"),
+    ({"messages": [{"role": "function", "name": "f", "content": "x"}]}, 400, "messages[0].role"),
+    ({"messages": [{"role": "system", "content": [PICTURE]}, *HELLO]}, 400, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": [{**PICTURE, "image_url": {}}]}]}, 400, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": [{"type": ["text"]}]}]}, 400, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": [{"type": "hologram", "hologram": {}}]}]}, 400, "messages[0].content"),
     ({"messages": [{"role": "user"}]}, 400, "messages[0].content"),
     ({"messages": [{"role": "user", "content": 3}]}, 400, "messages[0].content"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages[0].content"),
@@ -43,7 +61,7 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
     (
         {"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "x"}]}, *HELLO]},
         400,
-        "messages[0].tool_calls",
+        "messages[0].tool_calls[0].function",
     ),
     ({"messages": [{"role": "user", "content": "x", "colour": "red"}]}, 400, "messages[0].colour"),
     ({"temperature": 9}, 400, "temperature"),
@@ -74,9 +92,32 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"logprobs": 5}, 400, "logprobs"),
     ({"top_logprobs": 5}, 400, "top_logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
-    ({"tools": [{"type": "function"}]}, 400, "tools"),
+    ({"tools": [{"type": "function"}]}, 400, "tools[0].function"),
+    ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, 400, "tools[0].type"),
+    ({"tools": [{**TOOL, "function": {"name": "a b"}}]}, 400, "tools[0].function.name"),
+    ({"tools": [{**TOOL, "function": {"name": "f", "parameters": "{}"}}]}, 400, "tools[0].function.parameters"),
+    ({"tools": [{**TOOL, "function": {"name": "f", "colour": 1}}]}, 400, "tools[0].function.colour"),
+    ({"tools": [{**TOOL, "function": {"name": "f", "parameters": {"type": 3}, "strict": True}}]}, 400, "tools"),
+    ({"tools": [TOOL, TOOL]}, 400, "tools[1].function.name"),
+    ({"tools": [TOOL] * 129}, 400, "tools"),
+    ({"tools": TOOL}, 400, "tools"),
     ({"tool_choice": "required"}, 400, "tool_choice"),
-    ({"response_format": {"type": "json_object"}}, 400, "response_format"),
+    ({"tool_choice": "any", "tools": [TOOL]}, 400, "tool_choice"),
+    ({"tool_choice": {"type": "function", "function": {"name": "g"}}, "tools": [TOOL]}, 400, "tool_choice"),
+    ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}, "tools": [TOOL]}, 400, "tool_choice"),
+    ({"parallel_tool_calls": 1}, 400, "parallel_tool_calls"),
+    ({"functions": [{"name": "f"}]}, 400, "functions"),
+    ({"response_format": "json"}, 400, "response_format"),
+    ({"response_format": {"type": "xml"}}, 400, "response_format"),
+    ({"response_format": {"type": "json_schema"}}, 400, "response_format"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": 1}}}}, 400, "response_format"),
+    ({"response_format": DEEP}, 400, "response_format"),
+    ({"answer_format": "haiku"}, 400, "answer_format"),
+    ({"answer_format": ""}, 400, "answer_format"),
+    ({"answer_format": "boxed", "response_format": {"type": "json_object"}}, 400, "answer_format"),
+    ({"deadline_seconds": 0}, 400, "deadline_seconds"),
+    ({"deadline_seconds": 1e9}, 400, "deadline_seconds"),
+    ({"priority": 2**40}, 400, "priority"),
     ({"logit_bias": {"50256": -100}}, 400, "logit_bias"),
     ({"modalities": ["text", "audio"]}, 400, "modalities"),
     ({"store": True}, 400, "store"),
