@@ -84,7 +84,12 @@ def _validator(structure: str) -> Any:
     kind = form["type"]
     if kind not in ("json_object", "json_schema"):
         raise ValueError(f"the type {kind!r} is not json_schema, json_object or text")
-    return _of({"type": "object"} if kind == "json_object" else form["json_schema"].get("schema", {}))
+    if kind == "json_object":
+        _only(form, "type")
+        return _of({"type": "object"})
+    _only(form, "type", "json_schema")
+    _only(form["json_schema"], "name", "description", "schema", "strict")
+    return _of(form["json_schema"].get("schema", {}))
 
 
 @lru_cache(maxsize=256)
@@ -92,6 +97,11 @@ def _strict(tools: str) -> Mapping[str, Any]:
     """A validator for each strict function of OpenAI's array of tools."""
     functions = [tool["function"] for tool in json.loads(tools)]
     return {f["name"]: _of(f.get("parameters") or {}) for f in functions if f.get("strict")}
+
+
+def _only(given: Mapping[str, Any], *names: str) -> None:
+    if unknown := sorted(given.keys() - set(names)):
+        raise ValueError(f"{unknown[0]!r} is unknown")
 
 
 def _of(wanted: Any) -> Any:

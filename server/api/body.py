@@ -9,6 +9,9 @@ from fastapi import Request
 
 from server.api.errors import ApiError
 
+DEPTH = 200
+"""Levels of objects and arrays in a body: what reads them further on is recursive."""
+
 
 async def read_json(request: Request) -> Any:
     """The decoded body. Raises `ApiError` for other media types and for what is not JSON.
@@ -22,6 +25,20 @@ async def read_json(request: Request) -> Any:
         raise ApiError(415, f"the content-type is {said}: send application/json", code="unsupported_media_type")
     raw = await request.body()
     try:
-        return orjson.loads(raw)
+        body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise ApiError(400, f"the body is not valid JSON: {error}"[:500], code="invalid_json") from error
+    if raw.count(b"{") + raw.count(b"[") > DEPTH and _deeper(body, DEPTH):
+        raise ApiError(400, f"the body is nested more than {DEPTH} levels deep", code="invalid_json")
+    return body
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        level = [
+            inner
+            for node in level
+            for inner in (node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
+        ]
+    return bool(level)

@@ -52,6 +52,8 @@ def test_what_fits(structure: str, fits: list[str], fails: list[str]) -> None:
         '{"type": "xml"}',
         '{"type": "json_schema"}',
         '{"type": "json_schema", "json_schema": 3}',
+        '{"type": "json_object", "schema": {}}',
+        '{"type": "json_schema", "json_schema": {"name": "x", "shema": {}}}',
         form(3),
         form({"type": "nothing"}),
         form({"pattern": "("}),

@@ -18,9 +18,6 @@ TOOL = {"type": "function", "function": {"name": "f"}}
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 RESULT = {"role": "tool", "tool_call_id": "c", "content": "x"}
 PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
-DEEP: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "deep", "schema": {}}}
-for _ in range(300):
-    DEEP["json_schema"]["schema"] = {"items": DEEP["json_schema"]["schema"]}
 
 BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"model": "nobody"}, 404, "model"),
@@ -111,7 +108,6 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"response_format": {"type": "xml"}}, 400, "response_format"),
     ({"response_format": {"type": "json_schema"}}, 400, "response_format"),
     ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": 1}}}}, 400, "response_format"),
-    ({"response_format": DEEP}, 400, "response_format"),
     ({"answer_format": "haiku"}, 400, "answer_format"),
     ({"answer_format": ""}, 400, "answer_format"),
     ({"answer_format": "boxed", "response_format": {"type": "json_object"}}, 400, "answer_format"),
@@ -149,9 +145,10 @@ def test_refused_by_name(live: Live, fields: dict[str, Any], status: int, param:
         (b'{"model": "base", "messages": [{"role": "user", "content": "\\ud800"}]}', 400),
         (b'{"model": "base", "temperature": NaN}', 400),
         (b"[" * 100_000, 400),
+        (b'{"model": "base", "messages": [], "tools": ' + b'{"a": ' * 900 + b"1" + b"}" * 901, 400),
         (b"x" * 10_000_000, 413),
     ],
-    ids=["empty", "cut", "array", "null", "string", "invalid UTF-8", "surrogate", "NaN", "deep", "10 MB"],
+    ids=["empty", "cut", "array", "null", "string", "invalid UTF-8", "surrogate", "NaN", "unclosed", "deep", "10 MB"],
 )
 def test_bodies_that_are_no_request(live: Live, body: bytes, status: int) -> None:
     response = live.post(body)
