@@ -78,7 +78,7 @@ def _is_valid(validator: Any, text: str) -> bool:
         return False
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _validator(structure: str) -> Any:
     form = json.loads(structure)
     kind = form["type"]
@@ -92,7 +92,7 @@ def _validator(structure: str) -> Any:
     return _of(form["json_schema"].get("schema", {}))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _strict(tools: str) -> Mapping[str, Any]:
     """A validator for each strict function of OpenAI's array of tools."""
     functions = [tool["function"] for tool in json.loads(tools)]

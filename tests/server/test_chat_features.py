@@ -96,6 +96,10 @@ def test_a_tool_is_called_and_its_result_used(client: openai.OpenAI, room: Room,
     assert [call.function.name for call in choice.message.tool_calls] == ["weather"]
     assert json.loads(choice.message.tool_calls[0].function.arguments) == {"city": "Oslo"}
     assert live.metric("longthink:request_success_total", **success) == before + 1
+    spent = first.usage
+    shown = len(CALL.partition("</think>Let")[2].split())  # the token that ends the thinking block counts as reasoning
+    assert spent.completion_tokens - spent.completion_tokens_details.reasoning_tokens == shown
+    assert spent.completion_tokens == sum(first.longthink["by_role"].values())
 
     chat += [choice.message, {"role": "tool", "tool_call_id": choice.message.tool_calls[0].id, "content": "sunny"}]
     second = client.chat.completions.create(model=model, messages=chat, tools=[WEATHER], seed=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decoders.core.events import Answer, Delta, Event, StepFinished, StepStarted
+from decoders.core.messages import ToolCall
 from decoders.core.thinking import Channel
 from decoders.core.trace import Completion
 from server.narrator import Narrator
@@ -59,3 +60,12 @@ def test_the_answer_is_told_once() -> None:
     assert joined("content", [start, part], [answer("six")]) == "four\n\nsix"
     assert joined("content", [start, part], [Answer(None, "length")]) == "four"
     assert joined("content", [start], [answer("six")]) == "six"
+
+
+def test_an_answer_made_of_tool_calls_adds_no_text() -> None:
+    calls = (ToolCall("c", "look", "{}"),)
+    start, part = StepStarted("0", "solve", True), delta("0", "let me", "answer", final=True)
+    for text in ("let me", ""):
+        called = Answer(Completion(text=text, answer=text, tool_calls=calls, finish="tool_calls"), "tool_calls")
+        assert joined("content", [start, part], [called]) == "let me"
+        assert joined("content", [start], [called]) == text
