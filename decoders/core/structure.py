@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
-import jsonschema
-import jsonschema.validators
-import referencing
-import referencing.exceptions
-import referencing.jsonschema
+import jsonschema_rs
 
 from decoders.core.errors import InvalidRequest
+
+_LARGEST = 10_000
 
 
 def matches(structure: str, answer: str) -> bool:
@@ -66,7 +65,7 @@ def _refused(param: str) -> Iterator[None]:
         yield
     except KeyError as error:
         raise InvalidRequest(f"{param}: {error} is missing", param=param) from error
-    except (jsonschema.SchemaError, AttributeError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
         reason = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
         raise InvalidRequest(f"{param}: {reason}"[:500], param=param) from error
 
@@ -74,7 +73,7 @@ def _refused(param: str) -> Iterator[None]:
 def _is_valid(validator: Any, text: str) -> bool:
     try:
         return bool(validator.is_valid(json.loads(text)))
-    except (ValueError, RecursionError, referencing.exceptions.Unresolvable):
+    except (ValueError, RecursionError):
         return False
 
 
@@ -105,21 +104,41 @@ def _only(given: Mapping[str, Any], *names: str) -> None:
 
 
 def _of(wanted: Any) -> Any:
-    cls = jsonschema.validators.validator_for(wanted, default=jsonschema.Draft202012Validator)
-    cls.check_schema(wanted)
-    # without a registry of its own the validator would fetch references from anywhere on the net
-    registry = referencing.Registry().with_resource("", referencing.jsonschema.DRAFT202012.create_resource(wanted))
-    for reference in _references(wanted):
-        try:
-            registry.resolver().lookup(reference)
-        except referencing.exceptions.Unresolvable as error:
-            raise ValueError(f"the reference {reference!r} leads nowhere in the schema") from error
-    return cls(wanted, registry=registry)
+    """A validator whose time the caller's schema cannot blow up: patterns run in linear time, references are few."""
+    _bounded(wanted)
+    return jsonschema_rs.validator_for(wanted, pattern_options=jsonschema_rs.RegexOptions(), retriever=_refuse)
 
 
-def _references(node: Any) -> Iterator[str]:
-    """Every `$ref` of a schema."""
-    for name, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
-        if name == "$ref" and isinstance(value, str):
-            yield value
-        yield from _references(value)
+def _refuse(reference: str) -> Any:
+    raise ValueError(f"the reference {reference!r} leads out of the schema")
+
+
+def _bounded(wanted: Any) -> None:
+    """Raises `ValueError` for a schema whose references multiply: written out it may have `_LARGEST` nodes."""
+    sizes: dict[str, int] = {}
+
+    def size(node: Any) -> int:
+        total = 1
+        for name, value in (
+            node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        ):
+            total += _referred(value) if name in ("$ref", "$dynamicRef") else size(value)
+        return min(total, _LARGEST + 1)
+
+    def _referred(reference: Any) -> int:
+        if reference not in sizes:
+            sizes[str(reference)] = 1  # a schema that refers to itself goes only as deep as the answer
+            sizes[str(reference)] = size(_target(wanted, str(reference)))
+        return sizes[str(reference)]
+
+    if size(wanted) > _LARGEST:
+        raise ValueError(f"the schema has more than {_LARGEST:,} parts once its references are followed")
+
+
+def _target(wanted: Any, reference: str) -> Any:
+    """What a pointer within the schema leads to, nothing for other references: the validator judges those."""
+    node = wanted
+    for step in reference.removeprefix("#").split("/")[1:] if reference.startswith("#/") else ():
+        step = unquote(step).replace("~1", "/").replace("~0", "~")
+        node = node.get(step) if isinstance(node, dict) else None
+    return node if reference.startswith("#/") else None

@@ -38,7 +38,7 @@ TREE = form({"$ref": "#/$defs/t", "$defs": {"t": {"type": "array", "items": {"$r
         (ANY, ["{}", ' {"a": [1]}\n'], ["", "[]", "{", "```json\n{}\n```", "[" * 100_000]),
         (NUMBER, ['{"x": 1}'], ['{"x": 1.5}', "{}", "null"]),
         (TREE, ["[]", "[[[]],[]]"], ["{}", "[1]"]),
-        (form({"$ref": "#"}), [], ["{}"]),
+        (form({"$ref": "#"}), ["{}"], []),
     ],
 )
 def test_what_fits(structure: str, fits: list[str], fails: list[str]) -> None:
@@ -60,12 +60,22 @@ def test_what_fits(structure: str, fits: list[str], fails: list[str]) -> None:
         form({"$ref": "#/$defs/none"}),
         form({"properties": {"a": [{"$ref": "http://127.0.0.1:9/schema"}]}}),
         form({"items": {"$ref": "file:///etc/hostname"}}),
+        form(
+            {
+                "$ref": "#/$defs/a0",
+                "$defs": {f"a{i}": {"anyOf": [{"$ref": f"#/$defs/a{i + 1}"}] * 3} for i in range(18)},
+            }
+        ),
     ],
 )
 def test_a_format_that_is_none_is_refused(structure: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         check(structure)
     assert caught.value.param == "response_format"
+
+
+def test_a_pattern_that_would_backtrack_for_ever_takes_no_time() -> None:
+    assert not matches(form({"type": "string", "pattern": "^(a+)+$"}), json.dumps("a" * 5000 + "!"))
 
 
 def test_strict_tools_hold_their_arguments_to_the_parameters() -> None:
