@@ -24,7 +24,7 @@ class Member:
 
 
 class ProofPool(Iterative):
-    """s(y) = mean of v marks in {0, ½, 1}; the answer is argmax s(y) over the pool, the earliest of equals.
+    """s(y) = mean of v marks in {0, ½, 1}; the answer is argmax s(y) over the pool, the newest of equals.
 
     Each round, n refinements y' ~ p(· | x, y, worst marks of y) of the best y join the pool, until some s(y) = 1. A
     solution that was cut before it ended is not verified; where there is none yet, the next round samples again.
@@ -49,7 +49,7 @@ class ProofPool(Iterative):
     """Another served model that verifies."""
 
     async def decode(self, task: Task, run: Run) -> Completion:
-        """Every round may spend an equal share of what is left, and at most half of that on verifications."""
+        """Each round may spend an equal share of what is left; its solutions leave half of that to their marks."""
         run.pack(self.verify_model).require("examine")
         run.pack().require("refine_by_marks")
         progress, pool = self.progress(task, run), list[Member]()
@@ -59,7 +59,7 @@ class ProofPool(Iterative):
             solutions = await self._solutions(task, run, pool, purse)
             if run.best is None:
                 run.answer(leader(run, solutions))
-            pool += await self._verified(task, run, pool, solutions, kept)
+            pool = await self._verified(task, run, pool, solutions, kept) + pool
             if pool:
                 best = max(pool, key=lambda member: member.score)
                 run.answer(best.solution)

@@ -14,7 +14,9 @@ from typing import Literal
 Finding = Literal["sound", "gap", "wrong"]
 
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
-_LINE = re.compile(r"^\W*(?:sub)?step\W*(\d{1,4})\W+(sound|gap|wrong)\b\W*(.*)$", re.IGNORECASE | re.MULTILINE)
+_LINE = re.compile(
+    r"^[^\w\n]*(?:sub)?step[^\w\n]*(\d{1,4})[^\w\n]+(sound|gap|wrong)\b[^\w\n]*(.*)$", re.IGNORECASE | re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
