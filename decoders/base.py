@@ -27,7 +27,7 @@ class Decoder(BaseModel, ABC):
     """A strategy that turns a token budget into a better answer. A file in this folder with a subclass is all it takes.
 
     The fields are the options that a request may set; their defaults are the paper's, unless the checkpoint's template
-    pack has others. Options whose names end in `_model` name other served models.
+    pack has others. Options whose names end in `_model` name another served model, in `_models` a list of them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

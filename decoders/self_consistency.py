@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from decoders.base import Completion, Run, Solving, Task
-from decoders.core.choosing import vote
+from decoders.core.choosing import leader
 
 
 class SelfConsistency(Solving):
@@ -24,10 +24,6 @@ class SelfConsistency(Solving):
     async def decode(self, task: Task, run: Run) -> Completion:
         """Samples that were cut before they answered have no vote."""
         samples = await self.solutions(run.prompt("solve", task), self.n, run, max_tokens=self.max_tokens)
-        candidates = [s for s in samples if s.answered]
-        if not candidates:
-            run.answer(samples[0])
-            return samples[0]
-        winner = vote(run, candidates)
+        winner = leader(run, samples)
         run.answer(winner)
         return winner

@@ -135,7 +135,7 @@ class Service:
         name = ask.decoder or suffix or self.decoder
         decoder = build(name, ask.options, self.models[model].pack)
         for inner in decoder.nested():
-            for option, value in wishes.other_models(inner).items():
+            for option, value in wishes.other_models(inner):
                 if value not in self.models:
                     message = f"decoder.{option}: the model {value!r} does not exist"
                     raise InvalidRequest(message, param=f"decoder.{option}", code="model_not_found")

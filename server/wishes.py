@@ -63,7 +63,7 @@ def check(ask: Ask, reply: Reply, decoder: Decoder, models: Mapping[str, Model],
                 param="decoder",
                 code="decoder_not_supported",
             )
-    involved = dict.fromkeys([model, *(name for inner in nested for name in other_models(inner).values())])
+    involved = dict.fromkeys([model, *(name for inner in nested for _, name in other_models(inner))])
     for name in involved:
         models[name].pack.format(reply.answer_format)
     for wish in wishes(ask, reply):
@@ -76,10 +76,16 @@ def check(ask: Ask, reply: Reply, decoder: Decoder, models: Mapping[str, Model],
                 raise _refusal(wish, f"the model {name} does not support {_listed(missing)}")
 
 
-def other_models(decoder: Decoder) -> dict[str, str]:
-    """The served models that a decoder's own options name, by option."""
-    options = {name: getattr(decoder, name) for name in type(decoder).model_fields if name.endswith("_model")}
-    return {name: model for name, model in options.items() if model is not None}
+def other_models(decoder: Decoder) -> list[tuple[str, str]]:
+    """The served models that a decoder's own options name, each with the option."""
+    named: list[tuple[str, str]] = []
+    for option in type(decoder).model_fields:
+        value = getattr(decoder, option)
+        if option.endswith("_models"):
+            named += [(option, model) for model in value]
+        elif option.endswith("_model") and value is not None:
+            named.append((option, value))
+    return named
 
 
 def _about_tools(message: Message) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from decoders.core.messages import Prompt
 from decoders.core.run import Run
 from decoders.core.task import Task
 from decoders.core.trace import Completion
@@ -24,6 +25,12 @@ def tally(run: Run, candidates: Sequence[Completion], weights: Sequence[float] |
     return votes
 
 
+def leader(run: Run, candidates: Sequence[Completion]) -> Completion:
+    """What to return should nothing better come: the majority's candidate, or the first where none has answered."""
+    answered = [candidate for candidate in candidates if candidate.answered]
+    return vote(run, answered) if answered else candidates[0]
+
+
 async def verdicts(
     task: Task, run: Run, candidate: Completion, *, times: int, max_tokens: int, model: str | None = None
 ) -> list[Completion]:
@@ -39,16 +46,43 @@ async def accepted(
     different: dict[str, Completion] = {}
     for candidate in candidates:
         different.setdefault(run.same(candidate), candidate)
+    prompts = [run.prompt("verify", task, model=model, answer=shown(candidate)) for candidate in different.values()]
+    given = await judged(run, prompts, role="verify", times=times, max_tokens=max_tokens, model=model)
+    accepts = run.pack(model).accepts
+    return {
+        answer: sum(accepts(verdict.answer) for verdict in said) / max(len(said), 1)
+        for answer, said in zip(different, given, strict=True)
+    }
 
-    def judge(candidate: Completion) -> Callable[[Run], Awaitable[float]]:
-        async def one(branch: Run) -> float:
-            given = await verdicts(task, branch, candidate, times=times, max_tokens=max_tokens, model=model)
-            return sum(branch.pack(model).accepts(verdict.answer) for verdict in given) / len(given)
 
-        return one
+async def judged(
+    run: Run, prompts: Sequence[Prompt], *, role: str, times: int, max_tokens: int, model: str | None = None
+) -> list[list[Completion]]:
+    """`times` completions of each prompt, all side by side; none of a prompt where the purse ended before the first."""
 
-    shares = await run.parallel([judge(candidate) for candidate in different.values()])
-    return {answer: share or 0.0 for answer, share in zip(different, shares, strict=True)}
+    def judge(prompt: Prompt) -> Callable[[Run], Awaitable[list[Completion]]]:
+        return lambda branch: branch.sample(prompt, times, role=role, max_tokens=max_tokens, model=model)
+
+    return [given or [] for given in await run.parallel([judge(prompt) for prompt in prompts])]
+
+
+async def knock_out(
+    task: Task, run: Run, candidates: Sequence[Completion], *, max_tokens: int, model: str | None = None
+) -> Completion:
+    """The last of the different answers after pairwise comparisons by the prompt `compare`, drawn by lot.
+
+    The first of a pair stays where the purse does not last for a comparison; an odd one out goes on.
+    """
+    field = list({run.same(candidate): candidate for candidate in reversed(candidates)}.values())
+    run.rng.shuffle(field)
+    while len(field) > 1:
+        pairs = list(zip(field[::2], field[1::2], strict=False))
+        prompts = [run.prompt("compare", task, model=model, first=shown(a), second=shown(b)) for a, b in pairs]
+        given = await judged(run, prompts, role="compare", times=1, max_tokens=max_tokens, model=model)
+        better = run.pack(model).prefers_second
+        winners = [b if said and better(said[0].answer) else a for (a, b), said in zip(pairs, given, strict=True)]
+        field = winners + field[2 * len(pairs) :]
+    return field[0]
 
 
 def shown(candidate: Completion) -> str:

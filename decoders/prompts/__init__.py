@@ -74,11 +74,16 @@ class Pack:
 
     def fill(self, name: str, **values: object) -> tuple[Message, ...]:
         """The messages of prompt `name` with these values, the question among them, as they are."""
-        if name not in self.templates:
-            message = f"the template pack {self.name} has no prompt {name!r}, which this decoder needs"
-            raise MissingPrompt(message, param="decoder")
+        self.require(name)
         values = {"answer_format": self.format().instruction, "wanted_format": "", **values}
         return tuple(Message(role, template.render(**values)) for role, template in self.templates[name])
+
+    def require(self, *names: str) -> None:
+        """Raises `MissingPrompt` for a prompt that this pack lacks; decoders ask before they spend anything."""
+        for name in names:
+            if name not in self.templates:
+                message = f"the template pack {self.name} has no prompt {name!r}, which this decoder needs"
+                raise MissingPrompt(message, param="decoder")
 
     def canonical(self, question: str) -> str:
         """The question in the one form that the checkpoint was trained with; most packs leave it as it is.
@@ -123,6 +128,21 @@ class Pack:
     def accepts(self, verdict: str) -> bool:
         """Whether a verifier's reply accepts the answer that it was shown."""
         return re.search(self.config["accept_pattern"], verdict.strip(), re.IGNORECASE) is not None
+
+    def score(self, verdict: str) -> float | None:
+        """The mark from 0 to 1 in a verifier's reply, None where there is none.
+
+        A pack without `score_pattern` has verdicts instead of marks: 1 for acceptance and 0 for the rest.
+        """
+        pattern = self.config.get("score_pattern")
+        if pattern is None:
+            return float(self.accepts(verdict))
+        marks = [float(mark) for mark in re.findall(pattern, verdict, re.IGNORECASE)]
+        return marks[-1] if marks and marks[-1] <= 1 else None
+
+    def prefers_second(self, comparison: str) -> bool:
+        """Whether a comparison's reply finds the second of two answers better."""
+        return re.search(self.config["second_pattern"], comparison.strip(), re.IGNORECASE) is not None
 
     def options(self, decoder: str) -> dict[str, Any]:
         """This pack's defaults for a decoder's options, where they differ from the paper's."""

@@ -33,6 +33,8 @@ def _values(field: str, entry: Mapping[str, Any], schema: Mapping[str, Any], dep
         return st.none() if depth == 0 else st.one_of(st.none(), _named(depth - 1))
     if field.endswith("_model"):
         return st.sampled_from([None, "scripted"])
+    if field.endswith("_models"):
+        return st.lists(st.just("scripted"), max_size=3)
     if "$ref" in entry:
         return _values(field, schema["$defs"][entry["$ref"].rpartition("/")[2]], schema, depth)
     if "anyOf" in entry:

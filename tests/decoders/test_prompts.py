@@ -101,6 +101,50 @@ def test_the_plain_pack_finds_the_last_box_and_the_verdict() -> None:
     assert not plain.accepts("Verdict: wrong. It would be correct with a 3.")
 
 
+@pytest.mark.parametrize(
+    ("reply", "mark"),
+    [
+        ("All fine.\nScore: 1", 1.0),
+        ("Score: 0, no: score: **0.5**.", 0.5),
+        ("Score: .25", 0.25),
+        ("Score: 7", None),
+        ("Score: -", None),
+        ("underscore: 1 of 2", None),
+    ],
+)
+def test_the_plain_pack_reads_a_mark_from_0_to_1(reply: str, mark: float | None) -> None:
+    assert Pack.load("plain").score(reply) == mark
+
+
+def test_a_pack_without_marks_counts_acceptance_as_one(tiny: Pack) -> None:
+    assert (tiny.score("13 : 13 5 , 18 yes"), tiny.score("13 : no")) == (1.0, 0.0)
+
+
+def test_the_plain_pack_tells_which_of_two_is_better() -> None:
+    plain = Pack.load("plain")
+    assert plain.prefers_second("Better: 2")
+    assert plain.prefers_second("**Better:** Solution 2")
+    assert not plain.prefers_second("Better: 1. Solution 2 has a gap")
+
+
+def test_the_shipped_checkpoint_goes_on_from_an_answer_that_others_gave(tiny: Pack) -> None:
+    claim = "8 + 5 = 13"
+    cut = {"text": "try 9 + 8", "finished": False}
+    shown = {
+        name: tiny.render(name, "Use 5 8 9 5 to make 18", **values)[0].content
+        for name, values in {
+            "aggregate": {"candidates": [cut, {"text": claim, "finished": True}]},
+            "references": {"references": [claim, "9 + 8 = 17"]},
+            "synthesise": {"responses": [claim]},
+            "refine_by_marks": {"answer": claim, "steps": "", "verifications": ["no"]},
+        }.items()
+    }
+    problem = "use 9 8 5 5 to make 18"
+    assert set(shown.values()) == {f"{problem} . progress : answer {claim}"}
+    assert tiny.render("aggregate", "Use 5 8 9 5 to make 18", candidates=[cut])[0].content == problem
+    assert tiny.render("examine", "Use 5 8 9 5 to make 18", answer=claim)[0].content == f"{problem} . check : {claim}"
+
+
 def test_a_users_own_pack_is_a_folder_and_its_version_follows_its_content(tmp_path: Path) -> None:
     for source in (FOLDER / "plain").iterdir():
         (tmp_path / source.name).write_text(source.read_text())

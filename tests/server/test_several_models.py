@@ -33,18 +33,28 @@ def test_the_verifier_inside_an_inner_decoder_may_be_another_model() -> None:
         assert judge.calls == 6
 
 
+def test_agents_of_a_mixture_are_served_models() -> None:
+    engines = {name: ScriptedEngine([f"{name} says \\boxed{{{name}}}"], model=name) for name in ("a", "b", "c")}
+    decoder = {"name": "mixture_of_agents", "layers": 2, "proposer_models": ["a", "b"], "aggregator_model": "c"}
+    with serving(**engines) as running:
+        reply = running.ask(model="a", decoder=decoder).json()
+        assert reply["choices"][0]["message"]["content"] == "c says \\boxed{c}"
+        assert [engine.calls for engine in engines.values()] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     "decoder",
     [
         {"name": "rc", "summary_model": "nope"},
         {"name": "self_consistency", "inner": {"name": "best_of_n", "verify_model": "nope"}},
+        {"name": "mixture_of_agents", "proposer_models": ["base", "nope"]},
     ],
 )
 def test_a_model_that_is_not_served_is_named_before_anything_runs(decoder: dict[str, object]) -> None:
     with serving(base=ScriptedEngine(model="base")) as running:
         refused = running.ask(decoder=decoder)
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "model_not_found")
-        assert refused.json()["error"]["param"].endswith("_model")
+        assert refused.json()["error"]["param"].endswith(("_model", "_models"))
         assert running.engine.calls == 0
 
 
