@@ -19,8 +19,8 @@ from decoders.core.trace import Completion
 
 __all__ = ["Completion", "Decoder", "Inner", "Iterative", "Prompt", "Run", "Solving", "Task"]
 
-Honour = Literal["images", "logprobs", "stop", "structure", "tools"]
-"""What a request may ask of the reply beside text."""
+Honour = Literal["images", "logprobs", "prompt", "stop", "structure", "tools"]
+"""What a request may ask beside a reply to a conversation; "prompt" is to complete a text or a reply that has begun."""
 
 
 class Decoder(BaseModel, ABC):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from decoders.base import Completion, Decoder, Run, Task
+from decoders.base import Completion, Decoder, Honour, Run, Task
 
 
 class Direct(Decoder):
@@ -14,12 +14,14 @@ class Direct(Decoder):
 
     name: ClassVar[str] = "direct"
     paper: ClassVar[str] = "none: the baseline"
+    honours: ClassVar[frozenset[Honour]] = Decoder.honours | {"prompt"}
 
     max_tokens: int | None = Field(default=None, ge=1)
     """Tokens at most; without it all of the budget."""
 
     async def decode(self, task: Task, run: Run) -> Completion:
         """One call, streamed as the answer."""
-        completion = await run.generate(run.prompt("solve", task), role="solve", max_tokens=self.max_tokens, final=True)
+        prompt = task.prompt or run.prompt("solve", task, prefix=task.prefix)
+        completion = await run.generate(prompt, role="solve", max_tokens=self.max_tokens, final=True)
         run.answer(completion)
         return completion

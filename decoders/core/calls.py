@@ -89,7 +89,8 @@ class World:
         keys = keys[:granted]
         missing = [i for i, key in enumerate(keys) if key not in self.recorded]
         together = [missing] if len(missing) == len(keys) else [[i] for i in missing]
-        recorders = [Recorder(key, call.role, final=call.final) for key in keys]
+        raw = call.reply and self.reply.raw
+        recorders = [Recorder(key, call.role, final=call.final, raw=raw) for key in keys]
         done: dict[int, Completion] = {}
         try:
             for i, key in enumerate(keys):

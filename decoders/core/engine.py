@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from decoders.core.messages import Prompt, Sampling, ToolCall
 
@@ -92,4 +92,21 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Abort what runs and free everything; the engine takes no calls afterwards."""
+        ...
+
+
+@runtime_checkable
+class Tokenizing(Protocol):
+    """What an engine may have besides: its tokenizer. The server offers /tokenize and prompt ids where it is there."""
+
+    async def tokenize(self, prompt: Prompt, *, special: bool = False, opened: bool = True) -> tuple[int, ...]:
+        """The prompt's ids as `generate` would read them.
+
+        `special` adds what the tokenizer itself puts around a bare text; without `opened` a conversation ends before
+        the assistant's turn begins.
+        """
+        ...
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of these ids, special tokens included. Raises `InvalidRequest` for an id that does not exist."""
         ...

@@ -10,9 +10,9 @@ from decoders.core.trace import Completion
 
 
 class Recorder:
-    """One completion while it grows."""
+    """One completion while it grows; a `raw` one is all answer."""
 
-    def __init__(self, key: str, role: str, *, final: bool) -> None:
+    def __init__(self, key: str, role: str, *, final: bool, raw: bool = False) -> None:
         self.key, self.role, self.final = key, role, final
         self.finish: Finish | None = None
         self.tokens = 0
@@ -25,11 +25,12 @@ class Recorder:
         self._tool_calls: tuple[ToolCall, ...] = ()
         self._prompt_tokens = self._cached_tokens = self._answer_tokens = 0
         self._separated = False
+        self._raw = raw
 
     def feed(self, chunk: Chunk) -> list[Delta]:
         """Take a chunk and return what there is to show of it."""
         if self._splitter is None:
-            self._splitter = ThinkingSplitter(inside=chunk.thinking)
+            self._splitter = ThinkingSplitter(inside=chunk.thinking, raw=self._raw)
         if chunk.prompt_tokens:
             self._prompt_tokens, self._cached_tokens = chunk.prompt_tokens, chunk.cached_tokens
         before = self._splitter.channel

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from decoders.core.engine import Engine
-from decoders.core.messages import Attachment, Message, ToolCall
+from decoders.core.messages import Attachment, Message, Prompt, ToolCall
 from decoders.core.structure import keeps, matches
 from decoders.prompts import Pack
 
@@ -16,11 +16,14 @@ class Task:
     """What is asked: a conversation, in which the last message of the user's is the question.
 
     What stands behind the question are tool calls on its behalf and their results. A `verbatim` task is a prompt that
-    an outer decoder has already rendered: an inner decoder asks it as it is.
+    an outer decoder has already rendered: an inner decoder asks it as it is. Only decoders that honour "prompt" get a
+    task with a `prefix`, the beginning of the reply, or with nothing but a `prompt` to complete.
     """
 
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = ()
     verbatim: bool = False
+    prefix: str = ""
+    prompt: Prompt | None = None
 
     @property
     def question(self) -> str:
@@ -63,6 +66,8 @@ class Reply:
     """One of the template pack's answer formats; empty for the pack's own."""
     one_call: bool = False
     """At most one tool call: further ones are left out."""
+    raw: bool = False
+    """The reply is the text as it was generated: a thinking block is not told apart."""
 
     @property
     def structure(self) -> str:

@@ -14,11 +14,11 @@ class ThinkingSplitter:
     """Incremental: feed text as it arrives, get `(channel, text)` pieces; a tag cut in two is held back until whole.
 
     A completion that does not begin with <think> is all answer, unless the chat template has opened the block
-    already (`inside`). White space around the tags belongs to neither side.
+    already (`inside`). White space around the tags belongs to neither side. A `raw` text is all answer, tags and all.
     """
 
-    def __init__(self, *, inside: bool = False) -> None:
-        self._state: _State = "opening" if inside else "start"
+    def __init__(self, *, inside: bool = False, raw: bool = False) -> None:
+        self._state: _State = "answer" if raw else "opening" if inside else "start"
         self._held = ""
 
     @property

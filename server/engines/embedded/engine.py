@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Sequence as Ids
 from pathlib import Path
 
 from decoders.core.engine import Chunk, Feature
@@ -95,6 +96,16 @@ class EmbeddedEngine:
         """Tokens of the prompt once the chat template is applied."""
         words, _ = await self._ready()
         return len(words.encode(prompt).ids)
+
+    async def tokenize(self, prompt: Prompt, *, special: bool = False, opened: bool = True) -> tuple[int, ...]:
+        """The prompt's ids; see `Tokenizing`."""
+        words, _ = await self._ready()
+        return words.encode(prompt, special=special, opened=opened).ids
+
+    async def detokenize(self, ids: Ids[int]) -> str:
+        """The text of these ids, special tokens included."""
+        words, _ = await self._ready()
+        return words.decode(words.checked(ids), special=True)
 
     async def ready(self) -> bool:
         """Whether the weights are loaded and the engine's thread lives."""

@@ -35,7 +35,7 @@ _CONTEXT = 8
 class Encoded:
     """A prompt as the model reads it; `thinking` says that it ends inside an open thinking block.
 
-    `before` are the last ids of a reply that is continued: the first new word's space depends on them.
+    `before` are the last ids of a text or reply that is continued: the first new word's space depends on them.
     """
 
     ids: tuple[int, ...]
@@ -65,17 +65,18 @@ class ChatTokenizer:
         self._template = None if source is None else _environment().from_string(source)
         self._marks = (self.words.token_to_id(_OPEN), self.words.token_to_id(_CLOSE))
 
-    def encode(self, prompt: Prompt) -> Encoded:
+    def encode(self, prompt: Prompt, *, special: bool = False, opened: bool = True) -> Encoded:
         """Raises `InvalidRequest` for a conversation that the template refuses and for ids outside the vocabulary."""
         if prompt.token_ids is not None:
-            return Encoded(self._checked(prompt.token_ids), self._open_ids(prompt.token_ids))
-        text = self.render(prompt) if prompt.text is None else prompt.text
-        ids = self.words.encode(text, add_special_tokens=False).ids
-        before = self.words.encode(prompt.prefix, add_special_tokens=False).ids[-_CONTEXT:]
-        return Encoded(self._checked(ids), _open_text(text, prompt), tuple(before))
+            ids = self.checked(prompt.token_ids)
+            return Encoded(ids, self._open_ids(ids), ids[-_CONTEXT:])
+        text = self.render(prompt, opened=opened) if prompt.text is None else prompt.text
+        ids = self.checked(self.words.encode(text, add_special_tokens=special).ids)
+        continued = ids if prompt.text is not None else self.words.encode(prompt.prefix, add_special_tokens=False).ids
+        return Encoded(ids, _open_text(text, prompt), tuple(continued[-_CONTEXT:]))
 
-    def render(self, prompt: Prompt) -> str:
-        """The conversation as text, up to where the reply continues."""
+    def render(self, prompt: Prompt, *, opened: bool = True) -> str:
+        """The conversation as text, up to where the reply continues or, without `opened`, before it begins."""
         if self._template is None:
             raise InvalidRequest("the checkpoint has no chat template: send token ids", param="messages")
         if any(message.attachments for message in prompt.messages):
@@ -84,22 +85,23 @@ class ChatTokenizer:
         tools = json.loads(prompt.tools) if prompt.tools else None
         try:
             text = self._template.render(
-                messages=messages, tools=tools, documents=None, add_generation_prompt=True, **self._special
+                messages=messages, tools=tools, documents=None, add_generation_prompt=opened, **self._special
             )
         except (jinja2.TemplateError, TypeError, ValueError, LookupError) as error:
             raise InvalidRequest(f"the chat template refused the messages: {error}", param="messages") from error
         return text + prompt.prefix
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text without special tokens."""
-        return self.words.decode(list(ids), skip_special_tokens=True)
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """Text with or without special tokens."""
+        return self.words.decode(list(ids), skip_special_tokens=not special)
 
     def word(self, id: int) -> str:
         """One token by itself, special ones by their name."""
         text = self.words.decode([id], skip_special_tokens=False)
         return text or self.words.id_to_token(id) or ""
 
-    def _checked(self, ids: Sequence[int]) -> tuple[int, ...]:
+    def checked(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """The ids, of which none is outside the vocabulary. Raises `InvalidRequest`."""
         # An id without an embedding would end the engine's thread, and with it everybody's calls.
         if not ids:
             raise InvalidRequest("a prompt needs at least one token", param="prompt")
