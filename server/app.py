@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from decoders.core.task import Model
 from server.api import chat, decoders, errors, health, models
+from server.api.desk import Desk
 from server.connections import Connections
 from server.envelope import Envelope
 from server.metrics import Metrics
@@ -40,15 +41,8 @@ def create_app(settings: Settings, served: Mapping[str, Model], connections: Con
     )
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
     errors.install(app)
-    app.include_router(
-        chat.router(
-            service,
-            connections,
-            metrics,
-            keep_alive=settings.keep_alive_seconds,
-            reasoning_content=settings.reasoning_content,
-        )
-    )
+    desk = Desk(service, connections, metrics, settings.keep_alive_seconds)
+    app.include_router(chat.router(desk, reasoning_content=settings.reasoning_content))
     app.include_router(models.router(service, int(time.time())))
     app.include_router(decoders.router(service))
     app.include_router(health.router(service, connections, metrics))

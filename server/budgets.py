@@ -36,7 +36,8 @@ def purse(
     `thinking_token_budget`. The `default` effort counts only where there is neither tokens nor effort.
     """
     if tokens is not None and tokens > max_budget:
-        raise InvalidRequest(f"{tokens_param} is {tokens}: this server grants at most {max_budget}", param=tokens_param)
+        message = f"{tokens_param} asks for {tokens} tokens in all: this server grants at most {max_budget}"
+        raise InvalidRequest(message, param=tokens_param)
     if effort is None and tokens is None:
         effort = default
     limits = [max_budget if tokens is None else tokens]

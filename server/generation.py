@@ -13,7 +13,7 @@ from decoders.core.engine import Finish
 from decoders.core.events import Answer, Event
 from decoders.core.run import Run
 from decoders.core.stream import batches
-from decoders.core.trace import Usage
+from decoders.core.trace import Completion, Usage
 from server.metrics import Watch
 from server.narrator import Narrator, Piece
 from server.service import Order
@@ -33,7 +33,7 @@ class Generation:
     async def pieces(self) -> AsyncGenerator[list[tuple[int, Piece]], None]:
         """What there is to show, by choice, as it arrives; an empty list when something began without a word."""
         order = self.order
-        sources = [batches(order.decoder, order.task, run) for run in self._runs]
+        sources = [batches(order.decoder, order.task(i), run) for i, run in enumerate(self._runs)]
         with self._watch as watch:
             try:
                 async with aclosing(_one(sources[0]) if len(sources) == 1 else _together(sources)) as merged:
@@ -44,6 +44,16 @@ class Generation:
             finally:
                 watch.spent(self.usage(), sum(run.budget.spent for run in self._runs))
 
+    async def reasoning(self) -> list[str]:
+        """Work to the end; what was thought on the way, for each choice."""
+        told = [list[str]() for _ in self._runs]
+        async with aclosing(self.pieces()) as merged:
+            async for batch in merged:
+                for index, piece in batch:
+                    if piece.kind == "reasoning":
+                        told[index].append(piece.text)
+        return ["".join(texts) for texts in told]
+
     @property
     def answers(self) -> list[Answer]:
         """The answer of each choice, once all are there."""
@@ -52,6 +62,16 @@ class Generation:
     def answer(self, index: int) -> Answer | None:
         """The answer of one choice, once it is there."""
         return self._narrators[index].answer
+
+    def completion(self, index: int) -> Completion | None:
+        """The completion that became the answer of one choice, once it is there."""
+        answer = self._narrators[index].answer
+        return answer.completion if answer else None
+
+    def text(self, index: int) -> str:
+        """The answer's text of one choice, empty before it is there."""
+        answer = self._narrators[index].answer
+        return answer.text if answer else ""
 
     def usage(self) -> Usage:
         """Exact counts, over all choices."""

@@ -14,8 +14,9 @@ from typing import Any
 
 from decoders import Decoder, build, registry
 from decoders.core.budget import Budget
+from decoders.core.engine import Tokenizing
 from decoders.core.errors import InvalidRequest, UnknownDecoder, UnknownModel
-from decoders.core.messages import Message, Sampling
+from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.run import Run
 from decoders.core.task import Model, Reply, Task
 from server import wishes
@@ -32,14 +33,20 @@ class Ask:
 
     `tools`, `tool_choice` and `sampling["structure"]` are JSON as in `Prompt` and `Sampling`. `names` says what the
     dialect calls a field, where that is not what chat completions call it: errors name fields.
+
+    Instead of a conversation there may be `prompts` to complete as they are. `prefix` is the beginning of the reply to
+    a conversation. `max_tokens` is for all choices together unless it is meant for `each`.
     """
 
     model: str
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    prefix: str = ""
     decoder: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: int | None = None
     max_tokens_param: str = "max_completion_tokens"
+    each: bool = False
     effort: Effort | None = None
     thinking_cap: int | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
@@ -56,17 +63,26 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What will be done: everything resolved, nothing started."""
+    """What will be done: everything resolved, nothing started. Each task is done `n` times."""
 
     model: str
     decoder: Decoder
-    task: Task
+    tasks: tuple[Task, ...]
     sampling: Sampling
     reply: Reply
     seed: int
     budget: int
     n: int
     deadline: float | None = None
+
+    @property
+    def choices(self) -> int:
+        """How many answers there will be: `n` for the first task, then `n` for the next."""
+        return self.n * len(self.tasks)
+
+    def task(self, index: int) -> Task:
+        """What one choice answers."""
+        return self.tasks[index // self.n]
 
 
 class Service:
@@ -84,22 +100,24 @@ class Service:
     def order(self, ask: Ask) -> Order:
         """Resolve an ask. Raises `UnknownModel`, `UnknownDecoder` or `InvalidRequest`, each with its `param`."""
         name, suffix = self.resolve(ask.model)
+        tasks = tuple(Task(prompt=prompt) for prompt in ask.prompts) or (Task(ask.messages, prefix=ask.prefix),)
+        choices = ask.n * len(tasks)
         budget = purse(
             self._max_budget,
-            tokens=ask.max_tokens,
+            tokens=ask.max_tokens * choices if ask.each and ask.max_tokens else ask.max_tokens,
             tokens_param=ask.max_tokens_param,
             effort=ask.effort,
             cap=ask.thinking_cap,
             default=self._effort,
         )
-        if budget < ask.n:
+        if budget < choices:
             raise InvalidRequest(f"n is {ask.n}, but the budget is only {budget} tokens", param="n")
         decoder, reply = self._build(ask, name, suffix), _reply(ask)
         wishes.check(ask, reply, decoder, self.models, name)
         return Order(
             model=name,
             decoder=decoder,
-            task=Task(ask.messages),
+            tasks=tasks,
             sampling=Sampling(**{**self._sampling[name], **_without(ask.sampling, _REPLY), "max_tokens": budget}),
             reply=reply,
             seed=secrets.randbits(31) if ask.seed is None else ask.seed,
@@ -109,11 +127,18 @@ class Service:
         )
 
     def runs(self, order: Order) -> list[Run]:
-        """A run for each choice. The purse is the request's: `n` choices get equal shares of it, seeds count up."""
+        """A run for each choice. The purse is the request's: they get equal shares of it, seeds count up to `n`."""
         whole = Budget(order.budget, None if order.deadline is None else time.monotonic() + order.deadline)
-        shares = [whole] if order.n == 1 else whole.split(order.n)
+        shares = [whole] if order.choices == 1 else whole.split(order.choices)
         return [
-            Run(self.models, order.model, share, sampling=order.sampling, reply=order.reply, seed=order.seed + i)
+            Run(
+                self.models,
+                order.model,
+                share,
+                sampling=order.sampling,
+                reply=order.reply,
+                seed=order.seed + i % order.n,
+            )
             for i, share in enumerate(shares)
         ]
 
@@ -129,10 +154,18 @@ class Service:
             raise UnknownDecoder(f"unknown decoder {decoder!r}: there are {', '.join(registry())}", param="model")
         return base, decoder
 
+    def tokenizer(self, model: str) -> Tokenizing:
+        """The tokenizer of a served model. Raises `InvalidRequest` where its engine has none to offer."""
+        engine = self.models[model].engine
+        if not isinstance(engine, Tokenizing):
+            message = f"the engine of the model {model!r} does not show its token ids"
+            raise InvalidRequest(message, param="model", code="unsupported_by_engine")
+        return engine
+
     def _build(self, ask: Ask, model: str, suffix: str | None) -> Decoder:
         if ask.decoder and suffix and ask.decoder != suffix:
             raise InvalidRequest(f"the model's name says {suffix}, decoder says {ask.decoder}", param="decoder")
-        name = ask.decoder or suffix or self.decoder
+        name = ask.decoder or suffix or ("direct" if ask.prompts or ask.prefix else self.decoder)
         decoder = build(name, ask.options, self.models[model].pack)
         for inner in decoder.nested():
             for option, value in wishes.other_models(inner):
@@ -147,7 +180,9 @@ def _reply(ask: Ask) -> Reply:
     if ask.answer_format and wanted.get("structure"):
         message = "answer_format and response_format both ask for a form of the answer: send one of them"
         raise InvalidRequest(message, param="answer_format")
-    return Reply(wanted, ask.tools, ask.tool_choice, ask.answer_format, one_call=not ask.parallel_tool_calls)
+    return Reply(
+        wanted, ask.tools, ask.tool_choice, ask.answer_format, not ask.parallel_tool_calls, raw=bool(ask.prompts)
+    )
 
 
 def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:

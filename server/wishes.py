@@ -31,7 +31,7 @@ class Wish:
 
 def wishes(ask: Ask, reply: Reply) -> Iterator[Wish]:
     """What is asked for, under the names that the dialect has for it."""
-    named = {"structure": "response_format", **ask.names}
+    named = {"structure": "response_format", "prefix": "continue_final_message", **ask.names}
 
     def name(wanted: str) -> str:
         return named.get(wanted, wanted)
@@ -46,6 +46,10 @@ def wishes(ask: Ask, reply: Reply) -> Iterator[Wish]:
         yield Wish(name("stop"), "stop")
     if reply.structure:
         yield Wish(name("structure"), "structure")
+    if ask.prefix:
+        yield Wish(name("prefix"), "prompt", reply=frozenset({"prefix"}))
+    for prompt in ask.prompts:
+        yield Wish(name("prompt"), "prompt", reply=frozenset({"token_ids" if prompt.text is None else "text"}))
     # every step reads the conversation, so every engine must understand what is in it
     if any(message.attachments for message in ask.messages):
         yield Wish(name("messages"), "images", all=frozenset({"images"}))

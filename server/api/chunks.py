@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -18,11 +18,8 @@ _NO_FINISH = b'},"logprobs":null,"finish_reason":null}]'
 class ChunkWriter:
     """Encodes the chunks of one response; `alias` repeats reasoning as `reasoning_content`."""
 
-    def __init__(self, completion_id: str, created: int, model: str, *, usage: bool, alias: bool) -> None:
-        head = orjson.dumps(
-            {"id": completion_id, "object": "chat.completion.chunk", "created": created, "model": model}
-        )
-        self._head = b"data: " + head[:-1] + b","
+    def __init__(self, head: Mapping[str, Any], *, usage: bool, alias: bool) -> None:
+        self._head = b"data: " + orjson.dumps({**head, "object": "chat.completion.chunk"})[:-1] + b","
         # OpenAI sends a null usage in every other chunk once the client has asked for the last one
         self._tail = b',"usage":null}\n\n' if usage else b"}\n\n"
         self._alias = alias

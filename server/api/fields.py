@@ -31,11 +31,11 @@ UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
 """Field → values that ask for nothing and are therefore accepted."""
 
 
-def refuse_unsupported(body: dict[str, Any]) -> None:
+def refuse_unsupported(body: dict[str, Any], unsupported: Mapping[str, tuple[Any, ...]] = UNSUPPORTED) -> None:
     """Take the fields that ask for nothing out of a request's body; raises `InvalidRequest` for those that ask."""
-    for name in body.keys() & UNSUPPORTED.keys():
+    for name in body.keys() & unsupported.keys():
         value = body.pop(name)
-        harmless = UNSUPPORTED[name]
+        harmless = unsupported[name]
         if not any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in harmless):
             raise InvalidRequest(f"{name} is not supported by this server", param=name, code="unsupported_parameter")
 

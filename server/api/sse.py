@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 
 import orjson
@@ -22,7 +22,14 @@ from server.connections import ClientLeft, Connections
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
+Failure = Callable[[Exception], bytes]
+
 log = logging.getLogger("longthink")
+
+
+def failure_event(error: Exception) -> bytes:
+    """An error in the middle of a stream, as OpenAI's chat API has it."""
+    return b"data: " + orjson.dumps(errors.describe(error)[1]) + b"\n\n"
 
 
 class EventStream(StreamingResponse):
@@ -33,11 +40,18 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes, None], connections: Connections, keep_alive: float) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        connections: Connections,
+        keep_alive: float,
+        failure: Failure = failure_event,
+    ) -> None:
         super().__init__(events, headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         self._events = events
         self._connections = connections
         self._keep_alive = keep_alive
+        self._failure = failure
         self._started = False
         self._comment: asyncio.Task[None] | None = None
 
@@ -58,7 +72,7 @@ class EventStream(StreamingResponse):
                 raise
             if not isinstance(error, LongThinkError):
                 log.exception("a stream failed")
-            await self._write(b"data: " + orjson.dumps(errors.describe(error)[1]) + b"\n\n")
+            await self._write(self._failure(error))
         finally:
             await self._silence()
         await send({"type": "http.response.body", "body": b"", "more_body": False})

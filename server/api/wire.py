@@ -1,58 +1,42 @@
 """Chat completions on the wire: the request as a pydantic model, the responses as plain objects for orjson.
 
-Rule: the request model is the API's documentation, and a field that is not in it, misspelt or from a newer API, is
-refused; the responses follow OpenAI's schema to the letter and keep what is ours under `longthink`.
+Rule: the responses follow OpenAI's schema to the letter and keep what is ours under `longthink`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, StrictBool, ValidationError
+from pydantic import Field
 
 from decoders.core.engine import TokenLogprob
 from decoders.core.errors import InvalidRequest
 from decoders.core.messages import ToolCall
 from decoders.core.structure import check
 from decoders.core.trace import Completion, Usage
-from server.api import errors
-from server.api.fields import (
-    DecoderChoice,
-    DecoderField,
-    StopField,
-    StructureField,
-    Wire,
-    refuse_unsupported,
-)
+from server.api.fields import StopField, StructureField, Wire
 from server.api.messages import MessageIn, conversation
+from server.api.request import Flag, Sampled
 from server.api.tools import ToolChoice, ToolChoiceField, ToolIn, offered
 from server.budgets import Effort
 from server.service import Ask
-
-_Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-_Flag = StrictBool | None
 
 
 class StreamOptions(Wire):
     """How to stream."""
 
-    include_usage: _Flag = None
+    include_usage: Flag = None
     """Send a last chunk with the usage and no choices."""
-    include_obfuscation: _Flag = None
+    include_obfuscation: Flag = None
     """Accepted and not used."""
 
 
-class ChatRequest(Wire):
+class ChatRequest(Sampled):
     """A chat completion request: OpenAI's fields, those of vLLM in common use, and `decoder`."""
 
-    model: str
-    """A served model, or `model:decoder`."""
     messages: list[MessageIn] = Field(min_length=1)
     """The conversation; its last message is the user's question, or a tool's result."""
-    decoder: DecoderField = DecoderChoice()
-    """The decoder's name, or an object of its name and its options; see /v1/decoders."""
-    stream: _Flag = None
     stream_options: StreamOptions | None = None
     n: int | None = Field(default=None, ge=1, le=8)
     """Independent answers; the request's budget is split among them equally."""
@@ -64,34 +48,21 @@ class ChatRequest(Wire):
     """A share of the server's largest budget; together with max_completion_tokens the smaller one counts."""
     thinking_token_budget: int | None = Field(default=None, ge=1)
     """A further limit on what is generated."""
-    include_reasoning: _Flag = None
+    include_reasoning: Flag = None
     """Whether the reasoning is sent; it is by default."""
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=-1, le=1_000_000)
-    """0 or -1 to consider all tokens."""
-    min_p: float | None = Field(default=None, ge=0, le=1)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     stop: StopField = ()
-    seed: _Int64 | None = None
-    """The same seed gives the same answer; a random one is taken and reported without it."""
-    logprobs: _Flag = None
+    logprobs: Flag = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     tools: list[ToolIn] | None = Field(default=None, max_length=128)
     """Functions that the reply may call."""
     tool_choice: ToolChoiceField = ToolChoice()
     """auto, none, required, or a function that must be called."""
-    parallel_tool_calls: _Flag = None
+    parallel_tool_calls: Flag = None
     """Whether the reply may make several calls; it may by default."""
     response_format: StructureField = ""
     """Free text, any JSON object, or JSON of a schema."""
     answer_format: str | None = Field(default=None, min_length=1)
     """Ours: one of the answer formats of the model's template pack, such as boxed, choice, code or text."""
-    deadline_seconds: float | None = Field(default=None, gt=0, le=86_400, allow_inf_nan=False)
-    """Ours: after this time the best answer so far is the reply."""
-    priority: int | None = Field(default=None, ge=-(2**31), lt=2**31)
-    """A smaller one is served earlier by engines that know priorities."""
     metadata: dict[str, Any] | None = None
     """Accepted and not used, as are all fields below."""
     user: str | None = None
@@ -101,33 +72,9 @@ class ChatRequest(Wire):
     service_tier: str | None = None
     verbosity: str | None = None
 
-    @classmethod
-    def parse(cls, body: Any) -> ChatRequest:
-        """A request from its decoded JSON. Raises `InvalidRequest` naming the field."""
-        if not isinstance(body, dict):
-            raise InvalidRequest("the body is a JSON object", code="invalid_json")
-        refuse_unsupported(body)
-        try:
-            return cls.model_validate(body)
-        except ValidationError as error:
-            raise errors.invalid(error, cls.model_fields) from error
-
     def ask(self) -> Ask:
         """The same in the service's terms. Raises `InvalidRequest` where fields do not fit together."""
         limit, param = self._limit()
-        top_k = 0 if self.top_k == -1 else self.top_k
-        sampling = {
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "top_k": top_k,
-            "min_p": self.min_p,
-            "presence_penalty": self.presence_penalty,
-            "frequency_penalty": self.frequency_penalty,
-            "stop": self.stop or None,
-            "logprobs": self._logprobs(),
-            "structure": self.response_format or None,
-            "priority": self.priority,
-        }
         if self.response_format:
             check(self.response_format)
         tools, tool_choice = offered(self.tools or (), self.tool_choice)
@@ -142,7 +89,9 @@ class ChatRequest(Wire):
             max_tokens_param=param,
             effort=self.reasoning_effort,
             thinking_cap=self.thinking_token_budget,
-            sampling={name: value for name, value in sampling.items() if value is not None},
+            sampling=self.sampling(
+                stop=self.stop or None, logprobs=self._logprobs(), structure=self.response_format or None
+            ),
             tools=tools,
             tool_choice=tool_choice,
             parallel_tool_calls=self.parallel_tool_calls is not False,

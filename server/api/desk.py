@@ -1,0 +1,86 @@
+"""Where the requests of every dialect are taken: a dialect reads and writes bytes, what lies between is here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from server.api.sse import EventStream, Failure, failure_event
+from server.connections import Connections
+from server.generation import Generation
+from server.metrics import Metrics
+from server.narrator import Piece
+from server.service import Ask, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The service with what stands between it and a client; `keep_alive` is in seconds."""
+
+    service: Service
+    connections: Connections
+    metrics: Metrics
+    keep_alive: float
+
+    def generation(self, ask: Ask) -> Generation:
+        """What an ask comes to; nothing has started yet. Raises `InvalidRequest` naming the field."""
+        order = self.service.order(ask)
+        return Generation(order, self.service.runs(order), self.metrics.watch(order.model, order.decoder.name))
+
+    async def whole(self, request: Request, content: Coroutine[Any, Any, bytes]) -> Response:
+        """A JSON response that is made while the client waits, and no longer."""
+        try:
+            connected = self.connections.enter(request.receive)
+        except BaseException:
+            content.close()
+            raise
+        async with connected:
+            body = await content
+        return Response(body, media_type="application/json")
+
+    def stream(self, events: AsyncGenerator[bytes, None], failure: Failure = failure_event) -> EventStream:
+        """A response of server-sent events; `failure` writes the one for an error in the middle."""
+        return EventStream(events, self.connections, self.keep_alive, failure)
+
+
+class Writer(Protocol):
+    """Writes one response as the server-sent events of a dialect."""
+
+    def begin(self, index: int) -> bytes:
+        """A choice begins."""
+        ...
+
+    def piece(self, index: int, piece: Piece) -> bytes:
+        """Text of a choice."""
+        ...
+
+    def finish(self, index: int, *, last: bool) -> bytes:
+        """A choice has its answer; `last` when all have."""
+        ...
+
+    def end(self) -> bytes:
+        """What follows the last choice."""
+        ...
+
+
+async def tell(generation: Generation, writer: Writer) -> AsyncGenerator[bytes, None]:
+    """A generation as server-sent events, as many in one piece as there are."""
+    unfinished = set(range(generation.order.choices))
+    data = b"".join(writer.begin(index) for index in sorted(unfinished))
+    async with aclosing(generation.pieces()) as batches:
+        async for batch in batches:
+            for index, piece in batch:
+                data += writer.piece(index, piece)
+            for index in [i for i in sorted(unfinished) if generation.answer(i)]:
+                unfinished.remove(index)
+                data += writer.finish(index, last=not unfinished)
+            # the end goes out together with what follows it, and nothing before the first piece
+            if unfinished and batch and data:
+                yield data
+                data = b""
+    yield data + writer.end()
