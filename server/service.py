@@ -162,6 +162,12 @@ class Service:
             raise InvalidRequest(message, param="model", code="unsupported_by_engine")
         return engine
 
+    async def token_ids(self, model: str, prompt: Prompt) -> tuple[int, ...]:
+        """The ids of a prompt as the model reads it. Raises `InvalidRequest` where the engine does not tell."""
+        if prompt.token_ids is not None:
+            return prompt.token_ids
+        return await self.tokenizer(model).tokenize(prompt)
+
     def _build(self, ask: Ask, model: str, suffix: str | None) -> Decoder:
         if ask.decoder and suffix and ask.decoder != suffix:
             raise InvalidRequest(f"the model's name says {suffix}, decoder says {ask.decoder}", param="decoder")

@@ -22,6 +22,9 @@ from server.api.tools import ToolChoice, ToolChoiceField, ToolIn, offered
 from server.budgets import Effort
 from server.service import Ask
 
+LEAST_LOGPROB = -9999.0
+"""OpenAI's floor, where the logarithm is minus infinity and JSON has no number for it."""
+
 
 class StreamOptions(Wire):
     """How to stream."""
@@ -141,8 +144,7 @@ def _token(entry: TokenLogprob) -> dict[str, Any]:
 
 
 def _rival(text: str, logprob: float) -> dict[str, Any]:
-    # OpenAI's floor, where the logarithm is minus infinity and JSON has no number for it
-    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode("utf-8", "replace"))}
+    return {"token": text, "logprob": max(logprob, LEAST_LOGPROB), "bytes": list(text.encode("utf-8", "replace"))}
 
 
 def completion_object(head: Mapping[str, Any], choices: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
