@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from decoders.base import Completion, Decoder, Honour, Run, Task
+from decoders.base import Completion, Decoder, Honour, Prompt, Run, Task
 
 
 class Direct(Decoder):
@@ -21,7 +21,10 @@ class Direct(Decoder):
 
     async def decode(self, task: Task, run: Run) -> Completion:
         """One call, streamed as the answer."""
-        prompt = task.prompt or run.prompt("solve", task, prefix=task.prefix)
-        completion = await run.generate(prompt, role="solve", max_tokens=self.max_tokens, final=True)
+        completion = await run.generate(self.prompt(task, run), role="solve", max_tokens=self.max_tokens, final=True)
         run.answer(completion)
         return completion
+
+    def prompt(self, task: Task, run: Run) -> Prompt:
+        """The one prompt there is."""
+        return task.prompt or run.prompt("solve", task, prefix=task.prefix)

@@ -10,10 +10,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from decoders.core.engine import Finish
+from decoders.core.errors import InvalidRequest
 from decoders.core.events import Answer, Event
+from decoders.core.messages import Prompt
 from decoders.core.run import Run
 from decoders.core.stream import batches
 from decoders.core.trace import Completion, Usage
+from decoders.direct import Direct
 from server.metrics import Watch
 from server.narrator import Narrator, Piece
 from server.service import Order
@@ -53,6 +56,15 @@ class Generation:
                     if piece.kind == "reasoning":
                         told[index].append(piece.text)
         return ["".join(texts) for texts in told]
+
+    def prompts(self) -> list[Prompt]:
+        """What the engine will be given for each task. Raises `InvalidRequest` for decoders that make several prompts."""
+        order, decoder = self.order, self.order.decoder
+        if not isinstance(decoder, Direct):
+            message = f"token ids belong to one prompt, and the decoder {decoder.name} makes several: use direct"
+            raise InvalidRequest(message, param="return_token_ids")
+        firsts = self._runs[:: order.n]
+        return [run.asking(decoder.prompt(task, run)) for task, run in zip(order.tasks, firsts, strict=True)]
 
     @property
     def answers(self) -> list[Answer]:

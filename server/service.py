@@ -186,9 +186,8 @@ def _reply(ask: Ask) -> Reply:
     if ask.answer_format and wanted.get("structure"):
         message = "answer_format and response_format both ask for a form of the answer: send one of them"
         raise InvalidRequest(message, param="answer_format")
-    return Reply(
-        wanted, ask.tools, ask.tool_choice, ask.answer_format, not ask.parallel_tool_calls, raw=bool(ask.prompts)
-    )
+    one_call, raw = not ask.parallel_tool_calls, bool(ask.prompts)
+    return Reply(wanted, ask.tools, ask.tool_choice, ask.answer_format, one_call, raw)
 
 
 def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:

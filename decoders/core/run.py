@@ -106,6 +106,13 @@ class Run:
         form = pack.structured(schema(reply.structure))
         return form, "" if "structure" in self._world.served(model).engine.features else form
 
+    def asking(self, prompt: Prompt) -> Prompt:
+        """A prompt for the reply: the caller's tools go with it."""
+        wanted = self._world.reply
+        if not wanted.tools:
+            return prompt
+        return dataclasses.replace(prompt, tools=wanted.tools, tool_choice=wanted.tool_choice)
+
     def same(self, completion: Completion) -> str:
         """What two completions must share to count as the same answer: the extracted answer, or the tool calls."""
         if completion.tool_calls:
@@ -217,10 +224,7 @@ class Run:
         reply: bool,
         sampling: Mapping[str, Any],
     ) -> Call:
-        wanted = self._world.reply
-        if reply and wanted.tools:
-            prompt = dataclasses.replace(prompt, tools=wanted.tools, tool_choice=wanted.tool_choice)
-        return Call(prompt, role, model, max_tokens, final, reply, sampling)
+        return Call(self.asking(prompt) if reply else prompt, role, model, max_tokens, final, reply, sampling)
 
     def _certain(self, model: str | None) -> bool:
         """Whether a final step's text can be shown as it comes: JSON that was shown cannot be corrected any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -36,7 +37,8 @@ def router(desk: Desk, *, reasoning_content: bool) -> APIRouter:
         """Answer the last message, with the chosen decoder."""
         chat = ChatRequest.parse(await read_json(request))
         generation = desk.generation(chat.ask())
-        reply = _Reply(chat, generation, alias=reasoning_content)
+        prompt_ids = await desk.prompt_ids(generation) if chat.return_token_ids else []
+        reply = _Reply(chat, generation, prompt_ids, alias=reasoning_content)
         return desk.stream(tell(generation, reply)) if chat.stream else await desk.whole(request, reply.whole())
 
     return routes
@@ -45,9 +47,12 @@ def router(desk: Desk, *, reasoning_content: bool) -> APIRouter:
 class _Reply:
     """One response: what the client wants to see of a generation, whole or as a stream."""
 
-    def __init__(self, chat: ChatRequest, generation: Generation, *, alias: bool) -> None:
+    def __init__(
+        self, chat: ChatRequest, generation: Generation, prompt_ids: Sequence[tuple[int, ...]], *, alias: bool
+    ) -> None:
         self._chat = chat
         self._generation = generation
+        self._ids = {"prompt_token_ids": prompt_ids[0]} if prompt_ids else {}
         self._alias = alias
         self._shown = chat.include_reasoning is not False
         self._usage = bool(chat.stream_options and chat.stream_options.include_usage)
@@ -59,7 +64,7 @@ class _Reply:
         reasoning = await self._generation.reasoning()
         choices = [self._choice(i, text if self._shown else "") for i, text in enumerate(reasoning)]
         body = wire.completion_object(self._head, choices, self._generation.usage())
-        return orjson.dumps({**body, "longthink": longthink(self._generation)})
+        return orjson.dumps({**body, **self._ids, "longthink": longthink(self._generation)})
 
     def begin(self, index: int) -> bytes:
         """The chunk with the role."""
@@ -73,8 +78,9 @@ class _Reply:
         """The chunks with tool calls and the finish reason."""
         done = self._generation.completion(index)
         calls = self._chunks.tool_calls(index, done.tool_calls if done else ())
-        ours = longthink(self._generation) if last and not self._usage else None
-        return calls + self._chunks.finish(index, self._generation.finish(index), self._logprobs(index), ours)
+        more = {**self._ids, "longthink": longthink(self._generation)} if last and not self._usage else self._ids
+        choice = {"index": index, "delta": {}, **self._ending(index)}
+        return calls + self._chunks.finish(choice, more)
 
     def end(self) -> bytes:
         """The chunk with the usage, where it is wanted, and the end mark."""
@@ -86,9 +92,13 @@ class _Reply:
         return {
             "index": index,
             "message": wire.message_object(self._generation.completion(index), reasoning, alias=self._alias),
-            "logprobs": self._logprobs(index),
-            "finish_reason": self._generation.finish(index),
+            **self._ending(index),
         }
 
-    def _logprobs(self, index: int) -> dict[str, Any] | None:
-        return wire.logprobs_object(self._generation.completion(index), bool(self._chat.logprobs))
+    def _ending(self, index: int) -> dict[str, Any]:
+        done = self._generation.completion(index)
+        return {
+            "logprobs": wire.logprobs_object(done, bool(self._chat.logprobs)),
+            "finish_reason": self._generation.finish(index),
+            **({"token_ids": done.token_ids if done else ()} if self._ids else {}),
+        }

@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from decoders.core.engine import Finish
 from decoders.core.messages import ToolCall
 from server.api.wire import tool_call_object
 from server.narrator import Piece
@@ -57,13 +56,9 @@ class ChunkWriter:
             data += b"%b%b%b%b" % (start, delta, _NO_FINISH[1:], self._tail)
         return data
 
-    def finish(
-        self, index: int, reason: Finish, logprobs: dict[str, Any] | None, longthink: dict[str, Any] | None
-    ) -> bytes:
-        """The last chunk of a choice; it carries the log-probabilities of the whole answer."""
-        choice = {"index": index, "delta": {}, "logprobs": logprobs, "finish_reason": reason}
-        body = orjson.dumps({"choices": [choice], **({"longthink": longthink} if longthink else {})})
-        return self._head + body[1:-1] + self._tail
+    def finish(self, choice: dict[str, Any], more: Mapping[str, Any]) -> bytes:
+        """The last chunk of a choice; it carries what is known of the whole answer."""
+        return self._head + orjson.dumps({"choices": [choice], **more})[1:-1] + self._tail
 
     def usage(self, usage: dict[str, Any], longthink: dict[str, Any]) -> bytes:
         """The last chunk of a response whose client wants the usage."""

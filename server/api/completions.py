@@ -6,7 +6,6 @@ Rule: what comes back is what was generated, thinking tags and all; so only deco
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -133,10 +132,7 @@ def router(desk: Desk) -> APIRouter:
         """Continue a text."""
         asked = CompletionRequest.parse(await read_json(request))
         generation = desk.generation(asked.ask())
-        prompt_ids: Sequence[tuple[int, ...]] = ()
-        if asked.return_token_ids:
-            model = generation.order.model
-            prompt_ids = await asyncio.gather(*(desk.service.token_ids(model, prompt) for prompt in asked.prompt))
+        prompt_ids = await desk.prompt_ids(generation) if asked.return_token_ids else []
         reply = _Reply(asked, generation, prompt_ids)
         return desk.stream(tell(generation, reply)) if asked.stream else await desk.whole(request, reply.whole())
 

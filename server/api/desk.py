@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ class Desk:
         """What an ask comes to; nothing has started yet. Raises `InvalidRequest` naming the field."""
         order = self.service.order(ask)
         return Generation(order, self.service.runs(order), self.metrics.watch(order.model, order.decoder.name))
+
+    async def prompt_ids(self, generation: Generation) -> list[tuple[int, ...]]:
+        """The ids of each prompt. Raises `InvalidRequest` where the decoder or the engine has none to show."""
+        model = generation.order.model
+        return await asyncio.gather(*(self.service.token_ids(model, prompt) for prompt in generation.prompts()))
 
     async def whole(self, request: Request, content: Coroutine[Any, Any, bytes]) -> Response:
         """A JSON response that is made while the client waits, and no longer."""

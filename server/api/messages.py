@@ -115,18 +115,41 @@ class MessageIn(Wire):
     function_call: NothingField = None
 
 
-def conversation(messages: Sequence[MessageIn]) -> tuple[Message, ...]:
-    """The messages in the decoders' terms. Raises `InvalidRequest` naming what does not fit its role or its place."""
+def conversation(messages: Sequence[MessageIn], *, ended: bool = False) -> tuple[Message, ...]:
+    """The messages in the decoders' terms; one that has `ended` needs no answer.
+
+    Raises `InvalidRequest` naming what does not fit its role or its place.
+    """
     calls: set[str] = set()
     for place, message in enumerate(messages):
         _check(message, f"messages[{place}]", calls)
         calls |= {call.id for call in message.tool_calls or ()}
-    if messages[-1].role not in ("user", "tool"):
+    if not ended and messages[-1].role not in ("user", "tool"):
         param = f"messages[{len(messages) - 1}].role"
         raise InvalidRequest("the last message must be the user's or a tool's", param=param)
     if not any(message.role == "user" for message in messages):
         raise InvalidRequest("no message is the user's: there is no question", param="messages")
     return tuple(map(_message, messages))
+
+
+def begun(
+    messages: Sequence[MessageIn], continue_final: bool | None, generation_prompt: bool | None
+) -> tuple[tuple[Message, ...], str]:
+    """The conversation and the beginning of its next message, which is the last one where that is to be continued.
+
+    These are vLLM's `continue_final_message` and `add_generation_prompt`, which exclude each other.
+    """
+    if not continue_final:
+        return conversation(messages, ended=generation_prompt is False), ""
+    last, where = messages[-1], f"messages[{len(messages) - 1}]"
+    if generation_prompt:
+        message = "continue_final_message and add_generation_prompt exclude each other"
+        raise InvalidRequest(message, param="add_generation_prompt")
+    if last.role != "assistant" or last.tool_calls or last.content is None or not last.content.text:
+        raise InvalidRequest(f"{where} is no text of the assistant's to continue", param="continue_final_message")
+    if len(messages) == 1:
+        raise InvalidRequest("no message is the user's: there is no question", param="messages")
+    return conversation(messages[:-1]), last.content.text
 
 
 def _check(message: MessageIn, where: str, calls: set[str]) -> None:

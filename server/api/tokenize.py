@@ -13,12 +13,11 @@ from pydantic import Field
 
 from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Prompt
-from server.api import wire
 from server.api.body import read_json
 from server.api.desk import Desk
+from server.api.messages import MessageIn, begun
 from server.api.openapi import ERRORS, BytesRoute, request_body
 from server.api.request import Flag, Request
-from server.api.wire import MessageIn
 
 
 class TokenizeRequest(Request):
@@ -53,7 +52,7 @@ class TokenizeRequest(Request):
                 if getattr(self, name):
                     raise InvalidRequest(f"{name} is only allowed with messages", param=name)
             return Prompt(text=self.prompt), self.add_special_tokens is not False, False
-        messages, prefix = wire.continued(self.messages, self.continue_final_message, self.add_generation_prompt)
+        messages, prefix = begun(self.messages, self.continue_final_message, self.add_generation_prompt)
         opened = bool(prefix) or self.add_generation_prompt is not False
         return Prompt(messages, prefix), bool(self.add_special_tokens), opened
 

@@ -16,7 +16,7 @@ from decoders.core.messages import ToolCall
 from decoders.core.structure import check
 from decoders.core.trace import Completion, Usage
 from server.api.fields import StopField, StructureField, Wire
-from server.api.messages import MessageIn, conversation
+from server.api.messages import MessageIn, begun
 from server.api.request import Flag, Sampled
 from server.api.tools import ToolChoice, ToolChoiceField, ToolIn, offered
 from server.budgets import Effort
@@ -40,6 +40,10 @@ class ChatRequest(Sampled):
 
     messages: list[MessageIn] = Field(min_length=1)
     """The conversation; its last message is the user's question, or a tool's result."""
+    continue_final_message: Flag = None
+    """Continue the last message, which is the assistant's; only the decoder `direct` can. The reply is the rest."""
+    add_generation_prompt: Flag = None
+    """False goes with continue_final_message, and is not needed."""
     stream_options: StreamOptions | None = None
     n: int | None = Field(default=None, ge=1, le=8)
     """Independent answers; the request's budget is split among them equally."""
@@ -51,6 +55,8 @@ class ChatRequest(Sampled):
     """A share of the server's largest budget; together with max_completion_tokens the smaller one counts."""
     thinking_token_budget: int | None = Field(default=None, ge=1)
     """A further limit on what is generated."""
+    return_token_ids: Flag = None
+    """Add the `token_ids` of each choice, thinking included, and the `prompt_token_ids`; the decoder is `direct`."""
     include_reasoning: Flag = None
     """Whether the reasoning is sent; it is by default."""
     stop: StopField = ()
@@ -83,9 +89,14 @@ class ChatRequest(Sampled):
         tools, tool_choice = offered(self.tools or (), self.tool_choice)
         if self.stream_options is not None and not self.stream:
             raise InvalidRequest("stream_options is only allowed with stream: true", param="stream_options")
+        if self.add_generation_prompt is False and not self.continue_final_message:
+            message = "add_generation_prompt: false is only allowed with continue_final_message: true"
+            raise InvalidRequest(message, param="add_generation_prompt")
+        messages, prefix = begun(self.messages, self.continue_final_message, self.add_generation_prompt)
         return Ask(
             model=self.model,
-            messages=conversation(self.messages),
+            messages=messages,
+            prefix=prefix,
             decoder=self.decoder.name,
             options=self.decoder.options,
             max_tokens=limit,

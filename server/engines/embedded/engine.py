@@ -105,7 +105,7 @@ class EmbeddedEngine:
     async def detokenize(self, ids: Ids[int]) -> str:
         """The text of these ids, special tokens included."""
         words, _ = await self._ready()
-        return words.decode(words.checked(ids), special=True)
+        return words.decode(words.checked(ids, param="tokens"), special=True)
 
     async def ready(self) -> bool:
         """Whether the weights are loaded and the engine's thread lives."""

@@ -100,13 +100,13 @@ class ChatTokenizer:
         text = self.words.decode([id], skip_special_tokens=False)
         return text or self.words.id_to_token(id) or ""
 
-    def checked(self, ids: Sequence[int]) -> tuple[int, ...]:
+    def checked(self, ids: Sequence[int], param: str = "prompt") -> tuple[int, ...]:
         """The ids, of which none is outside the vocabulary. Raises `InvalidRequest`."""
         # An id without an embedding would end the engine's thread, and with it everybody's calls.
         if not ids:
-            raise InvalidRequest("a prompt needs at least one token", param="prompt")
+            raise InvalidRequest("a prompt needs at least one token", param=param)
         if min(ids) < 0 or max(ids) >= self._size:
-            raise InvalidRequest(f"a token id is outside the vocabulary of {self._size}", param="prompt")
+            raise InvalidRequest(f"a token id is outside the vocabulary of {self._size}", param=param)
         return tuple(ids)
 
     def _open_ids(self, ids: tuple[int, ...]) -> bool:
