@@ -58,7 +58,7 @@ class Generation:
         return ["".join(texts) for texts in told]
 
     def prompts(self) -> list[Prompt]:
-        """What the engine will be given for each task. Raises `InvalidRequest` for decoders that make several prompts."""
+        """What the engine will be given for each task. Raises `InvalidRequest` for decoders with several."""
         order, decoder = self.order, self.order.decoder
         if not isinstance(decoder, Direct):
             message = f"token ids belong to one prompt, and the decoder {decoder.name} makes several: use direct"
