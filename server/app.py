@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from decoders.core.task import Model
-from server.api import chat, completions, decoders, errors, health, models, tokenize
+from server.api import anthropic, chat, completions, decoders, errors, health, models, tokenize
 from server.api.desk import Desk
 from server.connections import Connections
 from server.envelope import Envelope
@@ -44,6 +44,7 @@ def create_app(settings: Settings, served: Mapping[str, Model], connections: Con
     desk = Desk(service, connections, metrics, settings.keep_alive_seconds)
     app.include_router(chat.router(desk, reasoning_content=settings.reasoning_content))
     app.include_router(completions.router(desk))
+    app.include_router(anthropic.router(desk))
     app.include_router(tokenize.router(desk))
     app.include_router(models.router(service, int(time.time())))
     app.include_router(decoders.router(service))

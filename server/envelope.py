@@ -51,7 +51,7 @@ class Envelope:
         except Exception as error:
             log.exception("request %s failed", request_id)
             if not status:
-                await errors.respond(error)(scope, receive, stamped)
+                await errors.respond(error, scope["path"])(scope, receive, stamped)
         finally:
             if log.isEnabledFor(logging.DEBUG):
                 seconds = time.monotonic() - began

@@ -1,4 +1,7 @@
-"""Errors on the wire, in OpenAI's form. Rule: every response that is no success has this body, whatever its cause."""
+"""Errors on the wire, in OpenAI's form. Rule: every response that is no success has this body, whatever its cause.
+
+Paths of Anthropic's API have the same in Anthropic's form.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +66,24 @@ def body(message: str, kind: str, param: str | None, code: str | None) -> dict[s
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+_ANTHROPIC = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
+def anthropic(error: Exception) -> tuple[int, dict[str, Any]]:
+    """Status and body for an error in Anthropic's form; `param` and `code` are additions."""
+    status, content = describe(error)
+    kind = _ANTHROPIC.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return status, {"type": "error", "error": {**content["error"], "type": kind}}
+
+
 def invalid(error: ValidationError, fields: Iterable[str]) -> InvalidRequest:
     """The first thing that pydantic found wrong, with the field written as OpenAI does: `messages[0].role`."""
     first = error.errors(include_url=False, include_input=False)[0]
@@ -83,9 +104,9 @@ def path(loc: Iterable[int | str]) -> str:
     return text[:200]
 
 
-def respond(error: Exception, headers: Mapping[str, str] | None = None) -> Response:
-    """The whole response for an error."""
-    status, content = describe(error)
+def respond(error: Exception, path: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The whole response for an error on this path."""
+    status, content = (anthropic if path.startswith("/v1/messages") else describe)(error)
     extra = dict(headers or {})
     if status == 503:
         extra["retry-after"] = "1"
@@ -96,7 +117,7 @@ def install(app: FastAPI) -> None:
     """Make every error of the app come out in this form."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        return respond(error, getattr(error, "headers", None))
+        return respond(error, request.url.path, getattr(error, "headers", None))
 
     for kind in (LongThinkError, HTTPException):
         app.add_exception_handler(kind, handle)

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-_ERROR = {
+_ERROR: dict[str, Any] = {
     "type": "object",
     "properties": {
         "error": {
@@ -38,6 +38,16 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         503: "Too many requests, not ready, or shutting down.",
     }.items()
 }
+
+
+def anthropic_errors() -> dict[int | str, dict[str, Any]]:
+    """The same in Anthropic's form."""
+    schema = {
+        "type": "object",
+        "properties": {"type": {"const": "error"}, **_ERROR["properties"]},
+        "required": ["type", "error"],
+    }
+    return {status: {**error, "content": {"application/json": {"schema": schema}}} for status, error in ERRORS.items()}
 
 
 class BytesRoute(APIRoute):

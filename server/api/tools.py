@@ -14,13 +14,13 @@ from decoders.core.errors import InvalidRequest
 from decoders.core.structure import check_tools
 from server.api.fields import Wire
 
-_NAME = "^[a-zA-Z0-9_-]{1,64}$"
+NAME = "^[a-zA-Z0-9_-]{1,64}$"
 
 
 class FunctionIn(Wire):
     """A function that the model may call."""
 
-    name: str = Field(pattern=_NAME)
+    name: str = Field(pattern=NAME)
     description: str | None = None
     parameters: dict[str, Any] | None = None
     """A JSON Schema."""
