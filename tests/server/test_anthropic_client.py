@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from server.api.anthropic_wire import MessagesRequest
 from server.engines.scripted import ScriptedEngine
-from server.settings import Settings
 from tests.server.conftest import Live, serving, until
 
 HI = [{"role": "user", "content": "hello there"}]
@@ -223,11 +222,10 @@ def test_errors_are_the_right_exceptions(client: anthropic.Anthropic, live: Live
     with pytest.raises(anthropic.NotFoundError) as missing:
         client.messages.create(model="nobody", max_tokens=9, messages=HI)
     assert missing.value.body["error"]["type"] == "not_found_error"
-    huge = httpx.post(f"{live.url}/v1/messages", content=b"x" * 10_000_000, timeout=20)
-    assert huge.json()["error"]["type"] == "invalid_request_error"  # 415: it does not say that it is JSON
-    huge = httpx.post(
-        f"{live.url}/v1/messages", content=b"x" * 10_000_000, headers={"content-type": "application/json"}
-    )
+    plain = httpx.post(f"{live.url}/v1/messages", content=b"x", timeout=20)
+    assert (plain.status_code, plain.json()["error"]["type"]) == (415, "invalid_request_error")
+    json_type = {"content-type": "application/json"}
+    huge = httpx.post(f"{live.url}/v1/messages", content=b"x" * 10_000_000, headers=json_type)
     assert (huge.status_code, huge.json()["error"]["type"]) == (413, "request_too_large")
     assert httpx.get(f"{live.url}/v1/messages").json()["type"] == "error"
 
@@ -240,10 +238,10 @@ def test_a_failure_in_the_middle_of_a_stream_reaches_the_client() -> None:
                 if self.calls > 1:
                     raise RuntimeError("the card fell off the bus")
 
-    with serving(Settings(engine="scripted"), base=Failing([REPLY], model="base")) as running:
-        with client_of(running) as client, pytest.raises(anthropic.APIStatusError, match="fell off"):
-            for _ in client.messages.create(model="base:rc", max_tokens=999, messages=HI, stream=True):
-                pass
+    with serving(base=Failing([REPLY], model="base")) as running, client_of(running) as client:
+        stream = client.messages.create(model="base:rc", max_tokens=999, messages=HI, stream=True)
+        with pytest.raises(anthropic.APIStatusError, match="fell off"):
+            list(stream)
 
 
 _JSON = st.recursive(
