@@ -32,8 +32,11 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def enter(self, receive: Receive) -> Connected:
-        """A guard for one request's work. Raises `Refused` when the server is full or about to stop."""
+    def enter(self, receive: Receive | None) -> Connected:
+        """A guard for one request's work; without `receive` there is no client that could leave.
+
+        Raises `Refused` when the server is full or about to stop.
+        """
         if self.draining:
             raise Refused("the server is shutting down")
         if len(self._open) >= self._limit:
@@ -52,7 +55,7 @@ class Connected:
     The watcher only sees the connection close once the request's body has been read.
     """
 
-    def __init__(self, receive: Receive, peers: set[Connected]) -> None:
+    def __init__(self, receive: Receive | None, peers: set[Connected]) -> None:
         self._receive = receive
         self._peers = peers
         self._reason: LongThinkError | None = None
@@ -64,7 +67,7 @@ class Connected:
         self._task = task
         self._inside = True
         self._peers.add(self)
-        self._watcher = asyncio.create_task(self._watch())
+        self._watcher = None if self._receive is None else asyncio.create_task(self._watch(self._receive))
         return self
 
     async def __aexit__(
@@ -72,7 +75,8 @@ class Connected:
     ) -> None:
         self._inside = False
         self._peers.discard(self)
-        self._watcher.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         if self._reason is None:
             return
         if kind is None:
@@ -87,7 +91,7 @@ class Connected:
             self._reason = reason
             self._task.cancel()
 
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
             pass
         self.end(ClientLeft("the client closed the connection"))

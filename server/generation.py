@@ -45,7 +45,7 @@ class Generation:
                         yield [(index, piece) for piece in self._narrators[index].tell(batch)]
                 watch.done(self.usage(), order.budget, self._finish())
             finally:
-                watch.spent(self.usage(), sum(run.budget.spent for run in self._runs))
+                watch.spent(self.usage(), self.spent())
 
     async def reasoning(self) -> list[str]:
         """Work to the end; what was thought on the way, for each choice."""
@@ -104,6 +104,10 @@ class Generation:
                 by_role=by_role,
             )
         return total
+
+    def spent(self) -> int:
+        """Tokens that were generated, those of calls that were cut off included."""
+        return sum(run.budget.spent for run in self._runs)
 
     def finish(self, index: int) -> Finish:
         """Why one choice ended."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from decoders.core.events import Answer, Delta, Event, StepFinished, StepStarted
 
-_BREAK = "\n\n"
+BREAK = "\n\n"
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Narrator:
 
     def _reason(self, delta: Delta) -> None:
         place = (delta.key, delta.channel)
-        text = delta.text if self._told in (None, place) else _BREAK + delta.text
+        text = delta.text if self._told in (None, place) else BREAK + delta.text
         self._told = place
         self._show("reasoning", text, delta)
 
@@ -80,7 +80,7 @@ class Narrator:
         """Send what of the answer is not yet told; one that differs from what was told is told in full."""
         self.answer = answer
         text, told = answer.text, "".join(self._content)
-        rest = text[len(told) :] if text.startswith(told) else _BREAK + text
+        rest = text[len(told) :] if text.startswith(told) else BREAK + text
         if text and rest:
             self._pieces.append(Piece("content", rest, "", ""))
 

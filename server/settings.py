@@ -178,6 +178,12 @@ class Settings(ModelOptions, BaseSettings):
     """Bytes of a request's body at most."""
     drain_seconds: float = Field(default=30.0, ge=0)
     """How long requests in progress may go on after SIGTERM."""
+    stored_responses: int = Field(default=1000, ge=1)
+    """Responses kept for /v1/responses/{id} at most, besides those that run; the oldest are forgotten."""
+    stored_seconds: float = Field(default=3600.0, gt=0)
+    """How long such a response is kept once it is done."""
+    stored_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    """Bytes that the kept responses may take."""
     keep_alive_seconds: float = Field(default=15.0, gt=0)
     """A stream that is silent for this long gets a comment, so that no proxy cuts it."""
     reasoning_content: bool = False

@@ -69,6 +69,15 @@ def request_body(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
+def parameters(path: str, query: type[BaseModel] | None = None) -> dict[str, Any]:
+    """The description of a path's parameter and of those behind the question mark."""
+    schema = query.model_json_schema() if query else {"properties": {}}
+    fields = _inline(schema["properties"], schema.get("$defs", {}))
+    found = [{"name": path, "in": "path", "required": True, "schema": {"type": "string"}}]
+    found += [{"name": name, "in": "query", "required": False, "schema": field} for name, field in fields.items()]
+    return {"parameters": found}
+
+
 def _inline(node: Any, definitions: dict[str, Any]) -> Any:
     """The schema with every reference replaced by what it refers to."""
     if isinstance(node, list):

@@ -73,6 +73,9 @@ class EventStream(StreamingResponse):
             if not isinstance(error, LongThinkError):
                 log.exception("a stream failed")
             await self._write(self._failure(error))
+        else:
+            if not self._started:
+                await self._write(b"")
         finally:
             await self._silence()
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,1 @@
+"""Where responses are kept that a client may ask for again."""
