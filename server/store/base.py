@@ -27,8 +27,8 @@ class Stored:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, the context not counted: it is shared with the responses before."""
-        return len(self.body) + sum(map(len, self.input))
+        """Bytes that it takes at most: items of the context may be shared with the responses before."""
+        return len(self.body) + sum(map(len, self.input)) + sum(map(len, self.context))
 
 
 class ResponseStore(Protocol):

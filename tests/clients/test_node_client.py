@@ -37,9 +37,8 @@ def client() -> Path:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
         if done.returncode:
             shutil.rmtree(folder / "node_modules", ignore_errors=True)
-            pytest.skip(
-                f"npm could not install the client: give npm a registry (npm config set registry URL): {done.stderr[-300:]}"
-            )
+            how = "npm could not install the client, which needs a registry (npm config set registry URL)"
+            pytest.skip(f"{how}: {done.stderr[-300:]}")
     return folder
 
 

@@ -10,11 +10,15 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from decoders.core.engine import Tokenizing
+from server.api.completions import CompletionRequest
 from server.engines.embedded import EmbeddedEngine
 from server.engines.scripted import ScriptedEngine
-from server.settings import SHIPPED
+from server.settings import SHIPPED, Settings
 from tests.server.conftest import Live, serving
 
 REPLY = "<think>one two</think>three four"
@@ -137,8 +141,6 @@ def test_an_engine_without_bare_text_says_so() -> None:
 
 
 def test_a_server_that_thinks_by_default_still_completes_text() -> None:
-    from server.settings import Settings
-
     with serving(Settings(engine="scripted", decoder="rc"), base=ScriptedEngine([REPLY], model="base")) as running:
         assert post(running, prompt="x").json()["choices"][0]["text"] == REPLY
 
@@ -198,3 +200,21 @@ def test_a_reply_that_has_begun_is_continued() -> None:
             ),
         ):
             assert running.ask(**fields).json()["error"]["param"] == param
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@hypothesis_settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(fields=st.dictionaries(st.sampled_from(sorted(CompletionRequest.model_fields)), _JSON, max_size=3))
+def test_any_value_in_any_field_is_answered_or_refused(live: Live, fields: dict[str, Any]) -> None:
+    body = json.dumps({"model": "base", "prompt": "x", **fields}).encode("utf-8", "surrogatepass")
+    headers = {"content-type": "application/json"}
+    response = httpx.post(f"{live.url}/v1/completions", content=body, headers=headers, timeout=20)
+    assert response.status_code in (200, 400, 404), response.text
+    if response.status_code != 200:
+        assert response.json()["error"]["message"]

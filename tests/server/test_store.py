@@ -18,10 +18,8 @@ class Clock:
         return self.now
 
 
-def store(clock: Clock | None = None, **limits: Any) -> MemoryStore:
-    made = MemoryStore(**{"limit": 10, "seconds": 60.0, "max_bytes": 10_000, **limits}, clock=clock or Clock())
-    assert isinstance(made, MemoryStore)
-    return made
+def store(clock: Clock | None = None, **limits: Any) -> ResponseStore:
+    return MemoryStore(**{"limit": 10, "seconds": 60.0, "max_bytes": 10_000, **limits}, clock=clock or Clock())
 
 
 def response(id: str, *, done: bool = True, body: bytes = b"{}") -> Stored:
