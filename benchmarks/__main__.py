@@ -15,6 +15,7 @@ COMMANDS = {
     "plot": "a picture of accuracy against generated tokens from the results of `accuracy`",
     "panels": "a small picture for each decoder of the same results",
     "compare": "two results of `accuracy` at equal tokens, problem by problem",
+    "ladder": "from results of `accuracy` to the table that the decoder `auto` chooses by",
 }
 
 Command = Callable[[Sequence[str]], int | None]

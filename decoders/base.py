@@ -135,7 +135,10 @@ class Iterative(Solving):
     """Stop once this many episodes in a row gave the same answer; 0, as in the papers, never stops early."""
     probe_tokens: int = Field(default=0, ge=0)
     """Where an episode was cut before its answer, tokens at most of a question for the answer so far; 0 asks none."""
+    probes: int = Field(default=1, ge=1, le=64)
+    """How often that question is asked; what most replies say counts."""
 
     def progress(self, task: Task, run: Run) -> Progress:
         """Watches the episodes of one decoding."""
-        return Progress(task, run, stable=self.stop_when_stable, probe_tokens=self.probe_tokens)
+        stable, tokens = self.stop_when_stable, self.probe_tokens
+        return Progress(task, run, stable=stable, probe_tokens=tokens, probes=self.probes)

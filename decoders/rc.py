@@ -42,7 +42,7 @@ class RC(Iterative):
             )
             if draft.answered or run.best is None:
                 run.answer(draft)
-            if turn == self.turns or await progress.settled(draft):
+            if turn == self.turns or await progress.settled(draft, summary):
                 break
             summary = await self._summarise(task, run, summary, draft) or summary
         assert run.best is not None

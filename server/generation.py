@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from decoders.core.engine import Finish
 from decoders.core.errors import InvalidRequest
@@ -84,6 +85,11 @@ class Generation:
         """The answer's text of one choice, empty before it is there."""
         answer = self._narrators[index].answer
         return answer.text if answer else ""
+
+    @property
+    def decoder(self) -> dict[str, Any]:
+        """The decoder as it was used: its name, its options, and what it has chosen by itself."""
+        return self._runs[0].trace.decoder
 
     def usage(self) -> Usage:
         """Exact counts, over all choices."""

@@ -49,7 +49,7 @@ class Probe:
 
     async def hint(self) -> dict[str, float]:
         """Own hints: allowed steps, and first steps of a solution; what a random first step would be, beside it."""
-        said = await self._ask("hint", 12, [{} for _ in self._problems])
+        said = await self._ask("abstract", 12, [{} for _ in self._problems])
         allowed, useful, chance = [], [], []
         for problem, text in zip(self._problems, said, strict=True):
             hints = {" ".join(["start", "with", *teacher.say(s)]) for s in steps(problem.numbers) if s.result}
@@ -62,9 +62,9 @@ class Probe:
     async def solve(self) -> dict[str, float]:
         """One turn of 120 tokens without a hint, and with the first step of a solution as a hint."""
         paths = [self._rng.choice(teacher.solutions(problem))[1] for problem in self._problems]
-        hints = [{"hint": " ".join(["start", "with", *teacher.say(path[0])])} for path in paths]
+        hints = [{"abstraction": " ".join(["start", "with", *teacher.say(path[0])])} for path in paths]
         bare = await self._ask("solve", 120, [{} for _ in self._problems])
-        helped = await self._ask("solve_with_hint", 120, hints)
+        helped = await self._ask("solve_with_abstraction", 120, hints)
         return {"solved in one turn": self._solved(bare), "solved with a right hint": self._solved(helped)}
 
     async def _ask(self, name: str, tokens: int, values: Sequence[dict[str, str]]) -> list[str]:

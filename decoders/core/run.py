@@ -19,7 +19,7 @@ from decoders.core.outbox import Outbox
 from decoders.core.structure import canonical, schema
 from decoders.core.task import Model, Reply, Task
 from decoders.core.trace import Completion, Step, Trace
-from decoders.prompts import Pack
+from decoders.prompts import Format, Pack
 
 if TYPE_CHECKING:
     from decoders.base import Decoder
@@ -81,6 +81,11 @@ class Run:
         """The template pack of a model (the request's by default)."""
         return self._world.served(model).pack
 
+    @property
+    def format(self) -> Format:
+        """The form in which the caller wants the answer."""
+        return self.pack().format(self._world.reply.answer_format)
+
     def prompt(self, name: str, task: Task, *, model: str | None = None, prefix: str = "", **values: object) -> Prompt:
         """The conversation with its question put into template `name`; the reply begins with `prefix`.
 
@@ -120,6 +125,12 @@ class Run:
         if self._world.reply.structure:
             return canonical(completion.answer)
         return self.pack().extract(completion.answer, self._world.reply.answer_format)
+
+    def allows(self, decoder: Decoder, task: Task) -> bool:
+        """Whether a decoder and those inside it honour what the caller wants and need no more than the engine has."""
+        images = {"images"} if any(message.attachments for message in task.messages) else set()
+        wanted, features = self._world.reply.wishes | images, self._world.served(None).engine.features
+        return all(wanted <= inner.honours and inner.needs <= features for inner in decoder.nested())
 
     def answer(self, completion: Completion) -> None:
         """Keep the best answer so far: it is the reply should the budget end now."""

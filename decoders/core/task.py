@@ -80,6 +80,13 @@ class Reply:
             return all(keeps(self.tools, call.name, call.arguments) for call in calls)
         return matches(self.structure, answer)
 
+    @property
+    def wishes(self) -> frozenset[str]:
+        """What is wanted beside text, in the words of `Decoder.honours`."""
+        return frozenset(name for name in ("logprobs", "stop", "structure") if name in self.sampling) | (
+            {"tools"} if self.tools else set()
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Model:

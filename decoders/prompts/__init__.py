@@ -20,6 +20,7 @@ import jinja2
 
 from decoders.core.errors import InvalidRequest, MissingPrompt, OutOfScope
 from decoders.core.messages import Message, Role
+from decoders.prompts.ladder import Rung, read
 
 FOLDER = Path(__file__).parent
 _SECTION = re.compile(r"^--- (system|user|assistant)\n", re.MULTILINE)
@@ -42,6 +43,8 @@ class Pack:
     """Fingerprint of all files: it stands in every trace."""
     templates: Mapping[str, tuple[tuple[Role, jinja2.Template], ...]]
     config: Mapping[str, Any] = field(default_factory=dict)
+    ladder: tuple[Rung, ...] = ()
+    """What to decode with at which budget, from `ladder.json`, where the pack has one."""
 
     @classmethod
     def load(cls, name_or_folder: str | Path) -> Pack:
@@ -56,7 +59,8 @@ class Pack:
         )
         templates: dict[str, tuple[tuple[Role, jinja2.Template], ...]] = {}
         digest = hashlib.sha256()
-        for path in [*sorted(folder.glob("*.jinja")), folder / "pack.toml"]:
+        ladder = folder / "ladder.json"
+        for path in [*sorted(folder.glob("*.jinja")), folder / "pack.toml", *([ladder] if ladder.is_file() else [])]:
             source = path.read_text(encoding="utf-8")
             digest.update(path.name.encode() + b"\0" + source.encode() + b"\0")
             if path.suffix == ".jinja":
@@ -66,7 +70,8 @@ class Pack:
                     for role, text in zip(parts[::2], parts[1::2], strict=True)
                 )
         config = tomllib.loads((folder / "pack.toml").read_text(encoding="utf-8"))
-        return cls(folder.name, digest.hexdigest()[:12], templates, config)
+        rungs = read(ladder) if ladder.is_file() else ()
+        return cls(folder.name, digest.hexdigest()[:12], templates, config, rungs)
 
     def render(self, name: str, question: str, **values: object) -> tuple[Message, ...]:
         """The messages of prompt `name`; `question` is first brought into the form this checkpoint knows."""

@@ -8,10 +8,10 @@ from server.generation import Generation
 
 
 def longthink(generation: Generation) -> dict[str, Any]:
-    """Decoder with all options, seed, steps, tokens by role, budget and spending."""
+    """Decoder with all options and what it has chosen by itself, seed, steps, tokens by role, budget and spending."""
     order, usage = generation.order, generation.usage()
     return {
-        "decoder": {"name": order.decoder.name, **order.decoder.model_dump()},
+        "decoder": generation.decoder,
         "seed": order.seed,
         "steps": usage.steps,
         "by_role": usage.by_role,

@@ -122,7 +122,7 @@ def test_a_trace_of_another_question_is_refused() -> None:
 
 
 def test_unknown_names_and_values_are_named() -> None:
-    with pytest.raises(UnknownDecoder, match=r"rcc.*best_of_n, direct, .*rc"):
+    with pytest.raises(UnknownDecoder, match=r"rcc.*best_of_n.*direct.*rc"):
         build("rcc", {})
     with pytest.raises(InvalidRequest, match=r"turn.*has the options .*turns") as caught:
         build("rc", {"turn": 3})

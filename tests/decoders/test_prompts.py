@@ -61,8 +61,8 @@ def test_the_prompts_of_the_shipped_checkpoint_are_what_it_was_trained_with(tiny
             "reason": {"summary": "at 8 + 5 = 13 left 13 9 5 after 13 * 9"},
             "summarise": {"summary": "", "draft": "<think> try", "reasoning": "try", "answer": ""},
             "verify": {"answer": "9 + 8 = 17"},
-            "hint": {},
-            "solve_with_hint": {"hint": "start with 9 + 8 = 17"},
+            "abstract": {},
+            "solve_with_abstraction": {"abstraction": "start with 9 + 8 = 17"},
         }.items()
     }
     problem = "use 9 8 5 5 to make 18"
@@ -71,8 +71,8 @@ def test_the_prompts_of_the_shipped_checkpoint_are_what_it_was_trained_with(tiny
         "reason": [("user", f"{problem} . progress : at 8 + 5 = 13 left 13 9 5 after 13 * 9")],
         "summarise": [("user", problem), ("assistant", "<think> try"), ("user", "summarise")],
         "verify": [("user", f"{problem} . check : 9 + 8 = 17")],
-        "hint": [("user", f"{problem} . give hint")],
-        "solve_with_hint": [("user", f"{problem} . hint : start with 9 + 8 = 17")],
+        "abstract": [("user", f"{problem} . give hint")],
+        "solve_with_abstraction": [("user", f"{problem} . hint : start with 9 + 8 = 17")],
     }
     assert tiny.render("reason", question, summary="") == tiny.render("solve", question)
 
@@ -83,8 +83,8 @@ def test_a_value_that_nobody_passed_is_an_error(tiny: Pack) -> None:
 
 
 def test_a_prompt_that_the_pack_lacks_is_a_typed_error() -> None:
-    with pytest.raises(MissingPrompt, match="plain has no prompt 'hint'"):
-        Pack.load("plain").render("hint", "x")
+    with pytest.raises(MissingPrompt, match="plain has no prompt 'nothing'"):
+        Pack.load("plain").render("nothing", "x")
 
 
 def test_a_question_cannot_open_a_message() -> None:

@@ -55,7 +55,7 @@ class CountdownRows:
     def hint(self) -> Row:
         """A problem → the first step of one of its solutions."""
         problem = self._problem()
-        return self._short("hint", problem, ["start", "with", *teacher.say(self._solution(problem)[0])])
+        return self._short("abstract", problem, ["start", "with", *teacher.say(self._solution(problem)[0])])
 
     def check(self) -> Row:
         """A problem and a claim → the claim redone, and yes or no. Half of the claims are right."""
@@ -110,7 +110,7 @@ class CountdownRows:
             at = teacher.Cursor(next(i for i, u in enumerate(units(problem.numbers)) if u.path[0] == step), 0)
         turn = teacher.search(problem, at, self._budget())
         hint = " ".join(["start", "with", *teacher.say(step)])
-        return self._conversation("solve_with_hint", problem, turn, [], hint=hint)
+        return self._conversation("solve_with_abstraction", problem, turn, [], abstraction=hint)
 
     def _row(self, problem: Problem, summary: list[str], turn: teacher.Turn) -> Row:
         return self._conversation("reason", problem, turn, summary, summary=" ".join(summary))
