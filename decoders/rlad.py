@@ -65,20 +65,21 @@ class RLAD(Solving):
         m, k = self.plan(run.budget.left)
         bare = self.plain if m else max(self.plain, 1)
         share = self._share(run.budget.left, m, m * k + bare)
+        question = run.prompt("solve", task)
+        if not m:
+            return await self._choose([await self._group(question, bare, run, share)], task, run)
+        request = run.prompt("abstract", task, model=self.abstraction_model)
 
         async def abstract(branch: Run) -> Group:
-            prompt = branch.prompt("abstract", task, model=self.abstraction_model)
             size, model = self.abstraction_tokens, self.abstraction_model
-            return await branch.sample(prompt, m, role="abstract", max_tokens=size, model=model)
+            return await branch.sample(request, m, role="abstract", max_tokens=size, model=model)
 
         async def solve(branch: Run) -> Group:
-            return await self._group(branch.prompt("solve", task), bare, branch, share)
+            return await self._group(question, bare, branch, share) if bare else []
 
-        first = await run.parallel([step for step, n in ((solve, bare), (abstract, m)) if n])
-        plain = (first[0] or []) if bare else []
-        kept = self._kept((first[-1] or []) if m else [], plain, task, run)
-        groups = [plain, *await self._solutions(kept, m * k, task, run, share)]
-        return await self._choose([group for group in groups if group], task, run)
+        proposed, plain = await run.parallel([abstract, solve])
+        kept = self._kept(proposed or [], plain or [], task, run)
+        return await self._choose([plain or [], *await self._solutions(kept, m * k, task, run, share)], task, run)
 
     def plan(self, purse: int) -> tuple[int, int]:
         """The abstractions and the solutions under each that the purse holds; (0, 0) where it holds plain ones only."""
@@ -104,8 +105,6 @@ class RLAD(Solving):
 
     async def _solutions(self, kept: Sequence[str], n: int, task: Task, run: Run, share: int) -> list[Group]:
         """`n` solutions in all, evenly under the abstractions that are left, or plain ones."""
-        if not n:
-            return []
         prompts = [run.prompt("solve_with_abstraction", task, abstraction=text) for text in kept]
         prompts = prompts or [run.prompt("solve", task)]
 

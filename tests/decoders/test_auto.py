@@ -42,7 +42,14 @@ def start(pack: Pack, tokens: int, engine: ScriptedEngine | None = None) -> Run:
 
 @pytest.mark.parametrize(
     ("tokens", "chosen"),
-    [(3, "direct"), (10, "direct"), (99, "direct"), (100, "rc"), (1000, "self_consistency"), (9999, "self_consistency")],
+    [
+        (3, "direct"),
+        (10, "direct"),
+        (99, "direct"),
+        (100, "rc"),
+        (1000, "self_consistency"),
+        (9999, "self_consistency"),
+    ],
 )
 def test_the_highest_rung_that_the_purse_reaches_is_used(tmp_path: Path, tokens: int, chosen: str) -> None:
     run = start(pack(tmp_path, LADDER), tokens)
@@ -99,7 +106,9 @@ def test_a_ladder_never_leads_back_to_auto(tmp_path: Path) -> None:
     assert Auto().choose(TASK, start(pack(tmp_path, ladder), 5000)).name == "self_consistency"
 
 
-@pytest.mark.parametrize("wrong", [{}, [{"tokens": 0, "decoder": "rc", "source": ""}], [{"tokens": 5, "decoder": "rc"}]])
+@pytest.mark.parametrize(
+    "wrong", [{}, [{"tokens": 0, "decoder": "rc", "source": ""}], [{"tokens": 5, "decoder": "rc"}]]
+)
 def test_a_damaged_ladder_is_named_when_the_pack_is_loaded(tmp_path: Path, wrong: object) -> None:
     with pytest.raises(ValueError, match=r"ladder\.json"):
         pack(tmp_path, wrong)

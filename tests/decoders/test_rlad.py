@@ -18,7 +18,7 @@ NOTE = "note {}: count the pairs before the triples, then take away the double o
 
 
 class Script:
-    """Speaks by prompt: what abstractions say, what solutions under the n-th different abstraction say, and verdicts."""
+    """Speaks by prompt: the n-th abstraction, the n-th solution under an abstraction, plain ones, verdicts on 7."""
 
     def __init__(
         self,
@@ -134,7 +134,9 @@ def by_group(notes: str, place: int) -> str:
     return f"\\boxed{{{[(5, 5, 6), (6, 6, 7), (8, 8, 8)][group - 1][place - 1]}}}"
 
 
-@pytest.mark.parametrize(("selector", "text"), [("vote", "\\boxed{6}"), ("group", "\\boxed{8}"), ("verifier", "\\boxed{7}")])
+@pytest.mark.parametrize(
+    ("selector", "text"), [("vote", "\\boxed{6}"), ("group", "\\boxed{8}"), ("verifier", "\\boxed{7}")]
+)
 def test_selectors(selector: str, text: str) -> None:
     options = {"abstractions": 3, "per_abstraction": 3, "plain": 1, "selector": selector, "verify_tokens": 9}
     last, run = finished(Script(under=by_group, plain="\\boxed{6}" if selector == "vote" else "\\boxed{0}"), **options)
