@@ -128,8 +128,7 @@ class Run:
 
     def allows(self, decoder: Decoder, task: Task) -> bool:
         """Whether a decoder and those inside it honour what the caller wants and need no more than the engine has."""
-        images = {"images"} if any(message.attachments for message in task.messages) else set()
-        wanted, features = self._world.reply.wishes | images, self._world.served(None).engine.features
+        wanted, features = self._world.reply.wishes | task.wishes, self._world.served(None).engine.features
         return all(wanted <= inner.honours and inner.needs <= features for inner in decoder.nested())
 
     def answer(self, completion: Completion) -> None:

@@ -51,6 +51,15 @@ class Task:
         places = (i for i in range(len(self.messages) - 1, -1, -1) if self.messages[i].role == "user")
         return next(places, -1)
 
+    @property
+    def wishes(self) -> frozenset[str]:
+        """What of the conversation is more than text, in the words of `Decoder.honours`."""
+        found = {
+            "images": any(message.attachments for message in self.messages),
+            "tools": any(message.tool_calls or message.role == "tool" for message in self.messages),
+        }
+        return frozenset(name for name, there in found.items() if there)
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -83,9 +92,9 @@ class Reply:
     @property
     def wishes(self) -> frozenset[str]:
         """What is wanted beside text, in the words of `Decoder.honours`."""
-        return frozenset(name for name in ("logprobs", "stop", "structure") if name in self.sampling) | (
-            {"tools"} if self.tools else set()
-        )
+        found = {name: name in self.sampling for name in ("logprobs", "stop")}
+        found |= {"structure": bool(self.structure), "tools": bool(self.tools)}
+        return frozenset(name for name, wanted in found.items() if wanted)
 
 
 @dataclass(frozen=True, slots=True)
