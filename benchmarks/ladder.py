@@ -2,7 +2,7 @@
 
 Rule: a rung is a setting that no cheaper one equals, on the problems that all settings have finished. Its tokens are
 the budget that it was measured under, or without one the most that any problem took: with that much nothing is cut.
-Decoders that can stop at any time do well far below the latter: measure all settings under the same budgets (`--budget`).
+Decoders that can stop at any time do well far below the latter: measure all under the same budgets (`--budget`).
 """
 
 from __future__ import annotations
