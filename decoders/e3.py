@@ -69,6 +69,8 @@ class E3(Iterative):
         return chain
 
     async def _loop(self, task: Task, run: Run) -> Completion:
+        run.pack().require("refine_by_verdicts")
+        run.pack(self.verify_model).require("verify")
         progress, passed = self.progress(task, run), 0
         prompt = run.prompt("solve", task)
         newest = Candidate(await self.solve(prompt, run, max_tokens=self.solve_tokens, reply=True))

@@ -65,9 +65,12 @@ class RLAD(Solving):
         m, k = self.plan(run.budget.left)
         bare = self.plain if m else max(self.plain, 1)
         share = self._share(run.budget.left, m, m * k + bare)
+        if self.selector == "verifier":
+            run.pack(self.verify_model).require("verify")
         question = run.prompt("solve", task)
         if not m:
             return await self._choose([await self._group(question, bare, run, share)], task, run)
+        run.pack().require("solve_with_abstraction")
         request = run.prompt("abstract", task, model=self.abstraction_model)
 
         async def abstract(branch: Run) -> Group:
