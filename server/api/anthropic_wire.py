@@ -106,7 +106,10 @@ class Conversation(Request):
         """The messages, and the beginning of the reply."""
         turns = [Turn("system", Message("system", _text(self.system, "system")))] if self.system else []
         for place, message in enumerate(self.messages):
-            turns += _turns(message, f"messages[{place}].content")
+            own = _turns(message, f"messages[{place}].content")
+            if not own:
+                raise InvalidRequest(f"messages[{place}].content is empty", param=f"messages[{place}].content")
+            turns += own
         last, prefix = turns[-1].message, ""
         if len(turns) > 1 and self.messages[-1].role == "assistant" and last.content and not last.tool_calls:
             turns, prefix = turns[:-1], last.content
