@@ -28,10 +28,8 @@ async def connect(options: ModelOptions) -> Mapping[str, Engine]:
     try:
         await cluster.start()
         if options.served_name and len(cluster.models) > 1:
-            found = ", ".join(cluster.models)
-            raise ValueError(
-                f"served_name {options.served_name!r} needs one model, the upstream has {found}: choose one"
-            )
+            message = f"served_name {options.served_name!r} is for one model: choose one with model, of"
+            raise ValueError(f"{message} {', '.join(cluster.models)}")
         words = None
         if settings.tokenizer is not None:
             from server.engines.embedded.tokenizer import ChatTokenizer
