@@ -55,6 +55,7 @@ async def _attempt(pool: Pool, host: Host, call: Call, first: int) -> AsyncGener
     try:
         async with aclosing(host.stream(call, first)) as batches:
             async for chunks in batches:
+                host.breaker.began()
                 yield chunks
         host.breaker.succeeded()
     except InvalidRequest:

@@ -65,6 +65,8 @@ def check(call: Call, dialect: Dialect) -> None:
             raise _unsupported(param, f"{what} are not supported by this upstream ({dialect.name})")
     if call.prompt.token_ids is not None and not dialect.ids_in:
         raise _unsupported("prompt", f"token ids are not supported by this upstream ({dialect.name})")
+    if call.n > 1 and not dialect.several:
+        raise _unsupported("n", f"several completions of one call are not counted by this upstream ({dialect.name})")
     if dialect.no_top_k is None:
         for name in ("top_k", "min_p"):
             if (value := getattr(call.sampling, name)) not in (0, -1):

@@ -29,6 +29,11 @@ class Breaker:
         if self.state == "half-open":
             self.state, self.pause = "closed", self._shortest
 
+    def began(self) -> None:
+        """A call has its first token: a host on trial has passed it."""
+        if self.state == "half-open":
+            self.succeeded()
+
     def failed(self, reason: str) -> None:
         """A call was not answered, or badly."""
         self.failures += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 from decoders.core.errors import EngineUnavailable
 from server.engines.upstream.failures import Setback
@@ -13,12 +14,20 @@ from server.engines.upstream.pool import Pool
 from server.settings import UpstreamOptions
 
 
+class User(Protocol):
+    """An engine over these hosts."""
+
+    def refresh(self) -> None:
+        """A host has joined or left."""
+        ...
+
+
 class Cluster:
     """Shared by the engines of all models that its hosts have; `wanted` is the only model that counts, if any."""
 
     def __init__(self, hosts: Sequence[Host], options: UpstreamOptions, wanted: str | None) -> None:
         self.pool = Pool(hosts)
-        self.users = 0
+        self._users: list[User] = []
         self._options, self._wanted = options, wanted
         self._watchers: list[asyncio.Task[None]] = []
 
@@ -44,13 +53,19 @@ class Cluster:
             found = ", ".join(dict.fromkeys(model for host in hosts for model in host.models or ())) or "no model"
             raise ValueError(f"no upstream has a model {self._wanted or ''}: there is {found}")
         self._watchers = [
-            asyncio.create_task(watch(host, self.pool, self._wanted, self._options.health_seconds)) for host in hosts
+            asyncio.create_task(watch(host, self._wanted, self._options.health_seconds, self._changed))
+            for host in hosts
         ]
 
-    async def leave(self) -> None:
+    def join(self, user: User) -> None:
+        """An engine uses these hosts from now on."""
+        self._users.append(user)
+        user.refresh()
+
+    async def leave(self, user: User) -> None:
         """An engine has closed."""
-        self.users -= 1
-        if self.users <= 0:
+        self._users.remove(user)
+        if not self._users:
             await self.aclose()
 
     async def aclose(self) -> None:
@@ -60,6 +75,11 @@ class Cluster:
         await asyncio.gather(*self._watchers, return_exceptions=True)
         for host in self.pool.hosts:
             await host.aclose()
+
+    def _changed(self) -> None:
+        for user in self._users:
+            user.refresh()
+        self.pool.serve()
 
     async def _greet(self, host: Host) -> None:
         try:

@@ -31,18 +31,23 @@ class UpstreamEngine:
     ) -> None:
         self.model = model
         self.pool = cluster.pool
+        self.context_length = 0
+        self.features: frozenset[Feature] = frozenset()
         self._cluster, self._name, self._options, self._words = cluster, name, options, words
         self._closed = False
-        hosts = [host for host in self.pool.hosts if host.models is None or name in host.models]
-        lengths = [length for host in hosts if (length := (host.models or {}).get(name))]
-        self.context_length = options.context_length or min(lengths, default=131_072)
+        cluster.join(self)
+
+    def refresh(self) -> None:
+        """What all hosts can do that are known to have the model."""
+        hosts = [host for host in self.pool.hosts if self._name in (host.models or ())]
+        lengths = [length for host in hosts if (length := (host.models or {}).get(self._name))]
+        self.context_length = self._options.context_length or min(lengths, default=131_072)
         dialects = [host.known for host in hosts] or [DIALECTS["openai"]]
-        self.features: frozenset[Feature] = frozenset.intersection(*(d.features for d in dialects))
-        if words is not None and "text" in self.features:
+        self.features = frozenset.intersection(*(dialect.features for dialect in dialects))
+        if self._words is not None and "text" in self.features:
             self.features |= {"prefix"}
         self._counts_each = all(dialect.several for dialect in dialects)
         self._ids_in = all(dialect.ids_in for dialect in dialects)
-        cluster.users += 1
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         """Chunks of all `n` completions as they arrive; see `Engine.generate` for the errors."""
@@ -71,13 +76,13 @@ class UpstreamEngine:
 
     async def ready(self) -> bool:
         """Whether a host takes calls."""
-        return not self._closed and bool(self.pool.serving(self._name))
+        return not self._closed and self.pool.well(self._name)
 
     async def aclose(self) -> None:
         """Take no further calls; the last engine of a cluster closes its connections."""
         if not self._closed:
             self._closed = True
-            await self._cluster.leave()
+            await self._cluster.leave(self)
 
     def _single(self, call: Call, index: int) -> AsyncGenerator[list[Chunk], None]:
         sampling = call.sampling

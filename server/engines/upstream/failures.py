@@ -39,31 +39,31 @@ class Setback(Exception):
         self.wait, self.fault, self.down = wait, fault, down
 
 
-def status_error(status: int, data: bytes, headers: Mapping[str, str], model: str) -> LongThinkError | Setback:
+def status_error(status: int, data: bytes, headers: Mapping[str, str]) -> LongThinkError | Setback:
     """The exception for a response that is not a success."""
     error = _error_object(data)
     text = _message(error) or data[:_LONGEST].decode("utf-8", "replace").strip() or "no message"
     if status in RETRIED:
         return Setback(f"HTTP {status}: {text}", wait=retry_after(headers), fault=status >= 500)
-    return _refusal(status, error, text, model)
+    return _refusal(status, error, text)
 
 
-def event_error(error: object, model: str, *, begun: bool) -> LongThinkError | Setback:
+def event_error(error: object, *, begun: bool) -> LongThinkError | Setback:
     """The exception for an error that came as an event of a stream."""
     found = error if isinstance(error, dict) else {"message": str(error)}
     text = _message(found) or "the upstream reported an error without a message"
     code = found.get("code")
     status = code if isinstance(code, int) and not isinstance(code, bool) else 500
     if begun:
-        return EngineError(f"{model}: {text}")
+        return EngineError(text)
     if _is_overflow(found, text) or (400 <= status < 500 and status not in RETRIED):
-        return _refusal(status, found, text, model)
+        return _refusal(status, found, text)
     return Setback(text, fault=status >= 500)
 
 
-def _refusal(status: int, error: Mapping[str, Any], text: str, model: str) -> LongThinkError:
+def _refusal(status: int, error: Mapping[str, Any], text: str) -> LongThinkError:
     if status in _REFUSED:
-        return EngineUnavailable(f"{model}: the upstream refused the API key (HTTP {status})")
+        return EngineUnavailable(f"the upstream refused the API key (HTTP {status})")
     param = error.get("param")
     param = param if isinstance(param, str) else None
     if _is_overflow(error, text):
@@ -71,7 +71,7 @@ def _refusal(status: int, error: Mapping[str, Any], text: str, model: str) -> Lo
     if 400 <= status < 500:
         code = error.get("code")
         return InvalidRequest(text, param=param, code=code if isinstance(code, str) else None)
-    return EngineUnavailable(f"{model}: HTTP {status}: {text}")
+    return EngineUnavailable(f"HTTP {status}: {text}")
 
 
 def _is_overflow(error: Mapping[str, Any], text: str) -> bool:

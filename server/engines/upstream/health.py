@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from decoders.core.errors import EngineUnavailable
 from server.engines.upstream.dialects import detect
 from server.engines.upstream.failures import Setback
 from server.engines.upstream.host import Host
-from server.engines.upstream.pool import Pool
 
 log = logging.getLogger("longthink")
 
@@ -56,15 +56,15 @@ def _context(entry: dict[str, Any]) -> int | None:
     return length if isinstance(length, int) and length > 0 else None
 
 
-async def watch(host: Host, pool: Pool, wanted: str | None, seconds: float) -> None:
-    """Look after a host for as long as the pool lives."""
+async def watch(host: Host, wanted: str | None, seconds: float, changed: Callable[[], None]) -> None:
+    """Look after a host until cancelled; `changed` is called when it has joined or left."""
     while True:
         await asyncio.sleep(host.breaker.pause if host.breaker.state == "open" else seconds)
-        before = (host.available, host.breaker.state)
+        before = (host.well, host.breaker.state)
         await look(host, wanted)
-        if (host.available, host.breaker.state) != before:
-            log.log(logging.INFO if host.available else logging.WARNING, "upstream %s: %s", host.url, host.state)
-            pool.serve()
+        if (host.well, host.breaker.state) != before:
+            log.log(logging.INFO if host.well else logging.WARNING, "upstream %s: %s", host.url, host.state)
+            changed()
 
 
 async def look(host: Host, wanted: str | None) -> None:

@@ -76,10 +76,14 @@ class Host:
         return self.dialect or DIALECTS["openai"]
 
     @property
+    def well(self) -> bool:
+        """Whether it answers calls, as far as is known."""
+        return not (self.drained or self.unwell or self.breaker.state == "open" or self.models is None)
+
+    @property
     def available(self) -> bool:
         """Whether it may get calls, now or once one of those in progress ends."""
-        closed = self.drained or self.unwell or self.breaker.state == "open" or self.models is None
-        return not closed and time.monotonic() >= self.busy_until
+        return self.well and time.monotonic() >= self.busy_until
 
     @property
     def state(self) -> str:
@@ -96,22 +100,24 @@ class Host:
         dialect = self.known
         context = (self.models or {}).get(call.model) or self._options.context_length or 1 << 60
         path, body = render(call, dialect, context, priority=self._settings.priority and dialect.priority)
-        reply = Reply(call.model, n=call.n, first=first, thinking=call.thinking, counted=dialect.several)
+        reply = Reply(n=call.n, first=first, thinking=call.thinking, counted=dialect.several)
         try:
             async with self._open("POST", self.url + path, body) as response:
                 if response.status_code != 200:
-                    raise status_error(response.status_code, await _whole(response), response.headers, call.model)
+                    raise status_error(response.status_code, await _whole(response), response.headers)
                 async with aclosing(self._chunks(response, reply)) as batches:
                     async for chunks in batches:
                         if chunks:
                             yield chunks
-        except (InvalidRequest, EngineUnavailable, Setback):
+        except (InvalidRequest, Setback):
             raise
+        except EngineUnavailable as error:
+            raise EngineUnavailable(f"{call.model}: {self.url}: {error}") from error
         except _BROKEN as error:
             reason = _reason(error)
             if reply.begun:
-                raise EngineError(f"{call.model}: after its first token: {reason}") from error
-            raise Setback(reason, down=isinstance(error, httpx.ConnectError)) from error
+                raise EngineError(f"{call.model}: {self.url}: after its first token: {reason}") from error
+            raise Setback(f"{self.url}: {reason}", down=isinstance(error, httpx.ConnectError)) from error
 
     async def fetch(self, method: str, url: str, content: object = None) -> tuple[int, Any]:
         """A small exchange: status and decoded body (None where it is not JSON). Raises `Setback`."""
@@ -174,7 +180,9 @@ def _headers(host: UpstreamHost) -> dict[str, str]:
         if not key:
             raise ValueError(f"upstream {host.url}: the environment has no {host.api_key_env} with its key")
     authorization = {"authorization": f"Bearer {key}"} if key else {}
-    return {"content-type": "application/json", "user-agent": "longthink", **authorization}
+    # aiohttp would offer compression, which the transport does not undo
+    fixed = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "longthink"}
+    return fixed | authorization
 
 
 def _transport(url: httpx.URL) -> AiohttpTransport:

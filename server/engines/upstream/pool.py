@@ -46,6 +46,10 @@ class Pool:
         """The hosts that may get calls of a model."""
         return [host for host in self.hosts if host.available and model in (host.models or ())]
 
+    def well(self, model: str) -> bool:
+        """Whether a host of a model answers, be it busy or not."""
+        return any(host.well and model in (host.models or ()) for host in self.hosts)
+
     def drain(self, url: str) -> None:
         """Give a host no further calls; those in progress go on. Raises `KeyError` for an unknown URL."""
         self._host(url).drained = True

@@ -6,7 +6,8 @@ as one token until the usage at the end tells the truth, and the last chunk make
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from decoders.core.engine import Chunk
@@ -18,12 +19,10 @@ from server.engines.upstream.failures import event_error
 class Reply:
     """The `n` completions of one call, numbered from `first`, while they grow."""
 
-    def __init__(
-        self, model: str, *, n: int = 1, first: int = 0, thinking: bool = False, counted: bool = False
-    ) -> None:
+    def __init__(self, *, n: int = 1, first: int = 0, thinking: bool = False, counted: bool = False) -> None:
         self.begun = False
         """Whether anything was generated."""
-        self._model, self._counted = model, counted
+        self._counted = counted
         self._choices = [Choice(first + i, thinking=thinking) for i in range(n)]
         self._usage: Mapping[str, Any] | None = None
 
@@ -37,11 +36,9 @@ class Reply:
 
         Raises what the host reports, and `EngineError` for events that are none of OpenAI's.
         """
-        try:
+        with self._checked():
             for event in events:
                 self._event(event)
-        except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
-            raise EngineError(f"{self._model}: the upstream's reply is not one of OpenAI's API: {error}") from error
         chunks = []
         for choice in self._choices:
             chunks += choice.flush()
@@ -58,13 +55,22 @@ class Reply:
             if choice.closed:
                 continue
             if choice.finish is None:
-                raise EngineError(f"{self._model}: the upstream's reply broke off")
+                raise EngineError("the upstream's reply broke off")
             if len(self._choices) == 1 and self._usage is not None:
-                choice.settle(self._usage)
+                with self._checked():
+                    choice.settle(self._usage)
             elif not choice.counted:
-                raise EngineError(f"{self._model}: {self._uncounted()}")
+                raise EngineError(self._uncounted())
             chunks += choice.close()
         return chunks
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        """Whatever stumbles over a missing field, or one of another type than in OpenAI's API, is the upstream's error."""
+        try:
+            yield
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+            raise EngineError(f"the upstream's reply is not one of OpenAI's API: {error}") from error
 
     def _uncounted(self) -> str:
         if len(self._choices) > 1:
@@ -73,9 +79,9 @@ class Reply:
 
     def _event(self, event: dict[str, Any]) -> None:
         if (error := event.get("error")) is not None:
-            raise event_error(error, self._model, begun=self.begun or any(c.begun for c in self._choices))
+            raise event_error(error, begun=self.begun or any(choice.begun for choice in self._choices))
         if event.get("object") == "error":
-            raise event_error(event, self._model, begun=self.begun)
+            raise event_error(event, begun=self.begun)
         usage, choices = event.get("usage"), event.get("choices") or ()
         for found in choices:
             index = count(found.get("index", 0))

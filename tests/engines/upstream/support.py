@@ -193,5 +193,5 @@ async def complete(engine: UpstreamEngine, prompt: Prompt = HELLO, **sampling: A
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Waits for a condition."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of all kinds
             await asyncio.sleep(0.002)

@@ -45,7 +45,7 @@ def test_one_model_can_be_chosen_and_renamed() -> None:
 
 def test_a_name_for_several_models_is_refused() -> None:
     async def main() -> None:
-        with pytest.raises(ValueError, match="served_name 'x' is for one model.*a, b"):
+        with pytest.raises(ValueError, match=r"served_name 'x' is for one model.*a, b"):
             async with engines(Upstream(models=["a", "b"]), served_name="x"):
                 pass
 

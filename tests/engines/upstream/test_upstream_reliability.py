@@ -66,7 +66,7 @@ def test_after_the_first_token_a_failure_is_an_error(trouble: Any) -> None:
     async def main() -> None:
         upstream = Upstream(trouble)
         async with engine(upstream, idle_seconds=0.05) as made:
-            with pytest.raises(EngineError, match="after its first token|broke off") as failure:
+            with pytest.raises(EngineError, match="after its first token") as failure:
                 await complete(made)
             assert not isinstance(failure.value, EngineUnavailable)
             assert len(upstream.requests) == 1
@@ -99,7 +99,7 @@ def test_attempts_end_with_the_reason() -> None:
     async def main() -> None:
         upstream = Upstream(fail(503, "loading"))
         async with engine(upstream, attempts=3) as made:
-            with pytest.raises(EngineUnavailable, match="HTTP 503: loading.*3 times"):
+            with pytest.raises(EngineUnavailable, match=r"HTTP 503: loading.*3 times"):
                 await complete(made)
             assert len(upstream.requests) == 3
 
@@ -177,8 +177,8 @@ def test_a_prompt_that_does_not_fit_is_an_overflow(answer: Any) -> None:
     [
         "This model's maximum context length is 64 tokens. However, you requested 112 tokens (12 in the messages, "
         "100 in the completion). Please reduce the length",
-        "'max_tokens' is too large: 100. This model's maximum context length is 64 tokens and your request has 12 input "
-        "tokens (100 > 64 - 12).",
+        "'max_tokens' is too large: 100. This model's maximum context length is 64 tokens and your request has 12 "
+        "input tokens (100 > 64 - 12).",
         "Requested token count exceeds the model's maximum context length of 64 tokens. You requested a total of 112 "
         "tokens: 12 tokens from the input messages and 100 tokens for the completion.",
         "max_tokens is too large: 100. This model supports at most 52 completion tokens.",

@@ -35,7 +35,7 @@ def reply(answer: Answer, owned_by: str = "fake", prompt: Prompt = HELLO, **samp
 
 
 def test_the_last_chunk_makes_the_count_exact() -> None:
-    growing = Reply("m", thinking=False, counted=False)
+    growing = Reply(thinking=False, counted=False)
     sizes = [chunk.size for word in "abc" for chunk in growing.take([event({"content": word})])]
     growing.take([event(finish="stop"), usage(5)])
     (last,) = growing.end()
@@ -58,7 +58,7 @@ def test_usage_that_goes_along_is_the_count() -> None:
         event(finish="stop", usage={"prompt_tokens": 4, "completion_tokens": 6}),
         usage(6, 4),
     ]
-    growing = Reply("m", thinking=False, counted=True)
+    growing = Reply(thinking=False, counted=True)
     found = [chunk for piece in told for chunk in growing.take([piece])] + growing.end()
     assert [chunk.size for chunk in found] == [2, 3, 1, 0]
     assert found[0].prompt_tokens == 4
@@ -66,7 +66,7 @@ def test_usage_that_goes_along_is_the_count() -> None:
 
 def test_what_arrives_together_is_one_chunk_and_counts_the_same() -> None:
     told = [event({"content": word}, token_ids=[i]) for i, word in enumerate("abc")]
-    growing = Reply("m", thinking=False, counted=True)
+    growing = Reply(thinking=False, counted=True)
     (chunk,) = growing.take(told)
     assert (chunk.text, chunk.token_ids) == ("abc", (0, 1, 2))
 
