@@ -66,7 +66,7 @@ class Reply:
 
     @contextmanager
     def _checked(self) -> Iterator[None]:
-        """Whatever stumbles over a missing field, or one of another type than in OpenAI's API, is the upstream's error."""
+        """A field that is missing, or of another type than in OpenAI's API, is the upstream's error."""
         try:
             yield
         except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:

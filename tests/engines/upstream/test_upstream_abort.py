@@ -16,7 +16,7 @@ from decoders.core.errors import EngineError, LongThinkError
 from decoders.core.messages import Sampling
 from server.engines.upstream.failures import Setback
 from server.engines.upstream.reply import Reply
-from tests.engines.upstream.support import HELLO, Upstream, complete, engine, event, hang, raw, run
+from tests.engines.upstream.support import HELLO, Upstream, complete, engine, event, hang, raw, run, until
 
 SPEAKING = hang(event({"content": "a"}))
 
