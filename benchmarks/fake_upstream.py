@@ -140,7 +140,9 @@ class Server:
     async def start(self, port: int = 0) -> str:
         """The URL."""
         loop = asyncio.get_running_loop()
-        made = await loop.create_server(lambda: Connection(self._handler, self.connections), "127.0.0.1", port)
+        made = await loop.create_server(
+            lambda: Connection(self._handler, self.connections), "127.0.0.1", port, backlog=1024
+        )
         self._server = made
         return f"http://127.0.0.1:{made.sockets[0].getsockname()[1]}"
 
