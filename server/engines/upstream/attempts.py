@@ -30,7 +30,7 @@ async def attempts(pool: Pool, call: Call, first: int, options: UpstreamOptions)
         host: Host | None = None
         try:
             host = await pool.acquire(call, tried)
-            async with aclosing(_attempt(pool, host, call, first)) as batches:
+            async with aclosing(_attempt(pool, host, call, first, options)) as batches:
                 async for chunks in batches:
                     yield chunks
             return
@@ -50,7 +50,9 @@ async def attempts(pool: Pool, call: Call, first: int, options: UpstreamOptions)
                 await asyncio.sleep(pause)
 
 
-async def _attempt(pool: Pool, host: Host, call: Call, first: int) -> AsyncGenerator[list[Chunk], None]:
+async def _attempt(
+    pool: Pool, host: Host, call: Call, first: int, options: UpstreamOptions
+) -> AsyncGenerator[list[Chunk], None]:
     """One try on a host, which is given back, and which is judged by how it ends."""
     try:
         async with aclosing(host.stream(call, first)) as batches:
@@ -70,7 +72,7 @@ async def _attempt(pool: Pool, host: Host, call: Call, first: int) -> AsyncGener
         elif setback.fault:
             host.breaker.failed(str(setback))
         if setback.wait is not None:
-            host.busy_until = time.monotonic() + setback.wait
+            host.busy_until = time.monotonic() + min(setback.wait, options.backoff_limit_seconds)
         raise
     finally:
         pool.release(host)
