@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -20,6 +21,8 @@ from server.engines.upstream.failures import Setback, backoff, room
 from server.engines.upstream.host import Host
 from server.engines.upstream.pool import Pool
 from server.settings import UpstreamOptions
+
+log = logging.getLogger("longthink")
 
 
 async def attempts(pool: Pool, call: Call, first: int, options: UpstreamOptions) -> AsyncGenerator[list[Chunk], None]:
@@ -64,9 +67,11 @@ async def _attempt(
         host.breaker.succeeded()
         raise
     except EngineError as error:
+        log.warning("upstream %s: %s", host.url, error)
         host.breaker.failed(str(error))
         raise
     except Setback as setback:
+        log.info("upstream %s: %s", host.url, setback)
         if setback.down:
             host.breaker.open(str(setback))
         elif setback.fault:

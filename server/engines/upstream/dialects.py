@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from decoders.core.engine import Feature
 
-_CHAT: frozenset[Feature] = frozenset({"images", "logprobs", "structure", "tools"})
+_CHAT: frozenset[Feature] = frozenset({"images", "logprobs", "structure", "tool_choice", "tools"})
 _COMPLETIONS: frozenset[Feature] = frozenset({"text"})
 _PREFIX: frozenset[Feature] = frozenset({"prefix"})
 
@@ -92,10 +92,15 @@ DIALECTS: Mapping[str, Dialect] = {
             health="/ready",
             counting="messages",
         ),
-        Dialect("deepseek", features=frozenset({"logprobs", "tools", "prefix"}), seed=None, continued={"prefix": True}),
+        Dialect(
+            "deepseek",
+            features=frozenset({"logprobs", "tool_choice", "tools", "prefix"}),
+            seed=None,
+            continued={"prefix": True},
+        ),
         Dialect(
             "mistral",
-            features=frozenset({"images", "prefix", "structure", "tools"}),
+            features=frozenset({"images", "prefix", "structure", "tool_choice", "tools"}),
             seed="random_seed",
             continued={"prefix": True},
             stream_options=None,

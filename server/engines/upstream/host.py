@@ -112,12 +112,12 @@ class Host:
         except (InvalidRequest, Setback):
             raise
         except EngineUnavailable as error:
-            raise EngineUnavailable(f"{call.model}: {self.url}: {error}") from error
+            raise EngineUnavailable(f"{call.model}: {error}") from error
         except _BROKEN as error:
             reason = _reason(error)
             if reply.begun:
-                raise EngineError(f"{call.model}: {self.url}: after its first token: {reason}") from error
-            raise Setback(f"{self.url}: {reason}", down=isinstance(error, httpx.ConnectError)) from error
+                raise EngineError(f"{call.model}: after its first token: {reason}") from error
+            raise Setback(reason, down=_is_down(error)) from error
 
     async def fetch(self, method: str, url: str, content: object = None) -> tuple[int, Any]:
         """A small exchange: status and decoded body (None where it is not JSON). Raises `Setback`."""
@@ -126,7 +126,7 @@ class Host:
             async with asyncio.timeout(self._options.connect_seconds), self._open(method, url, body) as response:
                 data = await _whole(response)
         except _BROKEN as error:
-            raise Setback(_reason(error), down=isinstance(error, httpx.ConnectError)) from error
+            raise Setback(_reason(error), down=_is_down(error)) from error
         try:
             return response.status_code, decode(data)
         except EngineError:
@@ -210,5 +210,13 @@ async def _whole(response: httpx.Response) -> bytes:
     return data
 
 
+def _is_down(error: BaseException) -> bool:
+    """Whether nobody listens. The transport calls this a timeout, as it does every loss of a connection."""
+    return isinstance(error.__cause__, aiohttp.ClientConnectorError)
+
+
 def _reason(error: BaseException) -> str:
+    """What happened, without the address: clients read this, the log says which host it was."""
+    if _is_down(error):
+        return "cannot connect"
     return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__

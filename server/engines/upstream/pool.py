@@ -113,7 +113,7 @@ class Pool:
     def _able(self, call: Call) -> list[Host]:
         hosts = self.serving(call.model)
         if not hosts:
-            raise Setback(f"no upstream takes calls: {self.states()}", wait=self._pause(call.model), fault=False)
+            raise Setback("no upstream takes calls now", wait=self._pause(call.model), fault=False)
         able, refusal = [], None
         for host in hosts:
             try:
@@ -133,7 +133,7 @@ class Pool:
         return min(pauses, default=None)
 
     def states(self) -> str:
-        """All hosts and how they fare, for messages."""
+        """All hosts and how they fare, for the operator."""
         return ", ".join(f"{host.url} {host.state}" for host in self.hosts)
 
     def _host(self, url: str) -> Host:

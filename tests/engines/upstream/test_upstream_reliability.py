@@ -248,6 +248,22 @@ def test_the_breaker_in_itself() -> None:
     assert (breaker.state, breaker.pause, breaker.reason) == ("closed", 1.0, "")
 
 
+def test_where_nobody_listens_no_second_call_is_tried(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        upstream = Upstream()
+        async with engine(upstream, attempts=1, break_after=99, health_seconds=9) as made:
+            await upstream.stop()
+            with caplog.at_level("INFO"), pytest.raises(EngineUnavailable, match="cannot connect") as failure:
+                await complete(made)
+            assert made.pool.hosts[0].breaker.state == "open"
+            assert not await made.ready()
+            # clients are not told addresses, the log is
+            assert "127.0.0.1" not in str(failure.value)
+            assert upstream.url in caplog.text
+
+    run(main)
+
+
 def test_a_host_that_dies_is_noticed_and_comes_back() -> None:
     async def main() -> None:
         upstream = Upstream()
