@@ -16,10 +16,10 @@ from contextlib import aclosing
 from decoders.core.engine import Chunk
 from decoders.core.errors import ContextOverflow, EngineError, EngineUnavailable, InvalidRequest
 from server.engines.upstream.body import Call
-from server.engines.upstream.counting import count_tokens
 from server.engines.upstream.failures import Setback, backoff, room
 from server.engines.upstream.host import Host
 from server.engines.upstream.pool import Pool
+from server.engines.upstream.tokens import tokenize
 from server.settings import UpstreamOptions
 
 log = logging.getLogger("longthink")
@@ -88,7 +88,7 @@ async def _shorter(refusal: InvalidRequest, call: Call, host: Host) -> Call | No
     allowed = room(str(refusal))
     if allowed is None and isinstance(refusal, ContextOverflow) and (context := (host.models or {}).get(call.model)):
         try:
-            allowed = context - await count_tokens([host], call.model, call.prompt)
+            allowed = context - len(await tokenize([host], call.model, call.prompt))
         except (Setback, InvalidRequest):
             return None
     if allowed is None or not 0 < allowed < call.sampling.max_tokens:

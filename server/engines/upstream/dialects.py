@@ -46,8 +46,8 @@ class Dialect:
     """Fields of every call."""
     health: str = "/health"
     """Where the server tells whether it takes calls."""
-    counting: Literal["messages", "template"] | None = None
-    """How `/tokenize` counts a chat: given the messages, or the text that `/apply-template` makes of them."""
+    tokenizing: Literal["messages", "template"] | None = None
+    """How `/tokenize` reads a chat: given the messages, or the text that `/apply-template` makes of them."""
 
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -65,7 +65,7 @@ DIALECTS: Mapping[str, Dialect] = {
             continuing={"continue_final_message": True, "add_generation_prompt": False},
             stream_options={"include_usage": True, "continuous_usage_stats": True},
             always={"return_token_ids": True},
-            counting="messages",
+            tokenizing="messages",
         ),
         Dialect(
             "sglang",
@@ -82,15 +82,17 @@ DIALECTS: Mapping[str, Dialect] = {
             no_top_k=0,
             ids_in=True,
             open_end=True,
-            counting="template",
+            tokenizing="template",
         ),
         Dialect(
             "longthink",
-            features=_CHAT,
+            features=_CHAT | _COMPLETIONS | _PREFIX,
             limit="max_completion_tokens",
             no_top_k=-1,
+            ids_in=True,
+            continuing={"continue_final_message": True},
             health="/ready",
-            counting="messages",
+            tokenizing="messages",
         ),
         Dialect(
             "deepseek",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -13,10 +13,11 @@ from server.engines.embedded.tokenizer import ChatTokenizer
 from server.engines.upstream.attempts import attempts
 from server.engines.upstream.body import Call
 from server.engines.upstream.cluster import Cluster
-from server.engines.upstream.counting import count_tokens
 from server.engines.upstream.dialects import DIALECTS
 from server.engines.upstream.failures import Setback
+from server.engines.upstream.host import Host
 from server.engines.upstream.merging import merge
+from server.engines.upstream.tokens import detokenize, tokenize
 from server.settings import UpstreamOptions
 
 
@@ -67,10 +68,23 @@ class UpstreamEngine:
         """Tokens of the prompt, by the tokenizer here or that of a host. Raises `InvalidRequest` without both."""
         if prompt.token_ids is not None:
             return len(prompt.token_ids)
+        return len(await self.tokenize(prompt))
+
+    async def tokenize(self, prompt: Prompt, *, special: bool = False, opened: bool = True) -> tuple[int, ...]:
+        """The prompt's ids; see `Tokenizing`."""
         if self._words is not None:
-            return len(self._words.encode(prompt).ids)
+            return self._words.encode(prompt, special=special, opened=opened).ids
         try:
-            return await count_tokens(self.pool.serving(self._name), self._name, prompt)
+            return await tokenize(self._hosts(), self._name, prompt, special=special, opened=opened)
+        except Setback as error:
+            raise EngineUnavailable(f"{self.model}: {error}") from error
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of these ids, special tokens included."""
+        if self._words is not None:
+            return self._words.decode(self._words.checked(ids, param="tokens"), special=True)
+        try:
+            return await detokenize(self._hosts(), self._name, ids)
         except Setback as error:
             raise EngineUnavailable(f"{self.model}: {error}") from error
 
@@ -83,6 +97,11 @@ class UpstreamEngine:
         if not self._closed:
             self._closed = True
             await self._cluster.leave(self)
+
+    def _hosts(self) -> list[Host]:
+        if not (hosts := self.pool.serving(self._name)):
+            raise EngineUnavailable(f"{self.model}: no upstream takes calls now")
+        return hosts
 
     def _single(self, call: Call, index: int) -> AsyncGenerator[list[Chunk], None]:
         sampling = call.sampling

@@ -215,18 +215,23 @@ def test_the_last_engine_closes_the_connections() -> None:
 def test_tokens_are_counted_by_a_host_that_can() -> None:
     async def main() -> None:
         able = Upstream(owned_by="vllm")
-        able.routes["/tokenize"] = lambda request: {"count": len(request.json()["messages"][0]["content"])}
+        able.routes["/detokenize"] = lambda request: {"prompt": bytes(request.json()["tokens"]).decode()}
+        able.routes["/tokenize"] = lambda request: {"tokens": list(request.json()["messages"][0]["content"].encode())}
         async with engine(able) as made:
             assert await made.count(HELLO) == 11
+            assert await made.tokenize(HELLO) == tuple(b"hello there")
+            assert await made.detokenize([104, 105]) == "hi"
         llama = Upstream(owned_by="llamacpp")
+        llama.routes["/detokenize"] = lambda request: {"content": bytes(request.json()["tokens"]).decode()}
         llama.routes["/apply-template"] = lambda request: {
             "prompt": "<user>" + request.json()["messages"][0]["content"]
         }
-        llama.routes["/tokenize"] = lambda request: {"tokens": list(request.json()["content"])}
+        llama.routes["/tokenize"] = lambda request: {"tokens": list(request.json()["content"].encode())}
         async with engine(llama) as made:
             assert await made.count(HELLO) == 17
+            assert await made.detokenize([104, 105]) == "hi"
         async with engine(Upstream()) as made:
-            with pytest.raises(InvalidRequest, match="cannot count"):
+            with pytest.raises(InvalidRequest, match="shows its token ids"):
                 await made.count(HELLO)
 
     run(main)

@@ -197,7 +197,7 @@ def test_a_completion_that_does_not_fit_is_made_shorter(message: str) -> None:
 def test_where_the_message_does_not_tell_the_prompt_is_counted() -> None:
     async def main() -> None:
         upstream = Upstream(fail(400, "context length exceeded"), say("hi"), owned_by="vllm", max_model_len=128)
-        upstream.routes["/tokenize"] = lambda request: {"count": 98}
+        upstream.routes["/tokenize"] = lambda request: {"tokens": [1] * 98}
         async with engine(upstream) as made:
             await complete(made, max_tokens=100)
             assert upstream.bodies[1]["max_tokens"] == 30
@@ -253,6 +253,9 @@ def test_where_nobody_listens_no_second_call_is_tried(caplog: pytest.LogCaptureF
         upstream = Upstream()
         async with engine(upstream, attempts=1, break_after=99, health_seconds=9) as made:
             await upstream.stop()
+            with pytest.raises(EngineUnavailable):
+                await complete(made)  # may find the connection of the discovery, which is closing
+            made.pool.hosts[0].breaker.state = "closed"
             with caplog.at_level("INFO"), pytest.raises(EngineUnavailable, match="cannot connect") as failure:
                 await complete(made)
             assert made.pool.hosts[0].breaker.state == "open"

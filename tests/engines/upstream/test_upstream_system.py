@@ -83,6 +83,10 @@ def test_another_longthink_is_an_upstream(behind: Live) -> None:
             assert one.reasoning != two.reasoning
             told = behind.ask(seed=3).json()["usage"]
             assert (one.completion_tokens, one.prompt_tokens) == (told["completion_tokens"], told["prompt_tokens"])
+            (more,) = await complete(engine, Prompt((Message("user", "hello there"),), prefix="</think>So"))  # type: ignore[arg-type]
+            assert more.text
+            (bare,) = await complete(engine, Prompt(text="once upon a time"), seed=1)  # type: ignore[arg-type]
+            assert bare.prompt_tokens == 4
             assert one.answer_tokens == one.completion_tokens - told["completion_tokens_details"]["reasoning_tokens"]
         finally:
             await engine.aclose()
