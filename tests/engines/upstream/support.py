@@ -163,7 +163,7 @@ async def engines(*upstreams: Upstream, **fields: Any) -> AsyncGenerator[dict[st
         made = await connect(options)
         for engine in made.values():
             stack.push_async_callback(engine.aclose)
-        yield made  # type: ignore[misc]
+        yield made
 
 
 @asynccontextmanager

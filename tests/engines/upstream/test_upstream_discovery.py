@@ -135,11 +135,11 @@ def test_a_host_that_is_down_at_the_start_joins_later() -> None:
         made = dict(await connect(options))["m"]
         assert not await made.ready()
         with pytest.raises(EngineUnavailable, match="no upstream takes calls"):
-            await complete(made)  # type: ignore[arg-type]
+            await complete(made)
         await late.start()
-        await until(lambda: made.pool.hosts[0].available)  # type: ignore[attr-defined]
+        await until(lambda: made.pool.hosts[0].available)
         assert await made.ready()
-        assert (await complete(made))[0].text == "late"  # type: ignore[arg-type]
+        assert (await complete(made))[0].text == "late"
         await made.aclose()
         await late.stop()
 

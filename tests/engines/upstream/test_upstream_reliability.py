@@ -48,7 +48,7 @@ def test_a_call_is_tried_again_before_its_first_token(status: int) -> None:
         raw(b"nonsense\r\n\r\n"),
         events(event({"role": "assistant", "content": ""}), done=False),
         events(event({"role": "assistant"}, error={"message": "overloaded", "code": 503})),
-        events({"error": {"message": "engine died"}}),  # type: ignore[arg-type]
+        events({"error": {"message": "engine died"}}),
     ],
 )
 def test_connections_that_break_before_the_first_token_cost_nothing(trouble: Any) -> None:

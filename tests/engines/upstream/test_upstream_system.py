@@ -43,7 +43,7 @@ def test_a_host_killed_under_load_costs_no_request_that_had_not_begun() -> None:
         async def client() -> None:
             nonlocal done
             for _ in range(30):
-                (completion,) = await complete(engine)  # type: ignore[arg-type]
+                (completion,) = await complete(engine)
                 assert completion.completion_tokens == 12
                 done += 1
                 if done == 100:
@@ -51,7 +51,7 @@ def test_a_host_killed_under_load_costs_no_request_that_had_not_begun() -> None:
 
         try:
             await asyncio.gather(*(client() for _ in range(16)))
-            states = [host.breaker.state for host in engine.pool.hosts]  # type: ignore[attr-defined]
+            states = [host.breaker.state for host in engine.pool.hosts]
             assert (done, states) == (480, ["open", "closed"])
         finally:
             await engine.aclose()
@@ -75,17 +75,17 @@ def test_another_longthink_is_an_upstream(behind: Live) -> None:
         assert list(engines) == ["base"]
         engine = engines["base"]
         try:
-            assert engine.pool.hosts[0].known.name == "longthink"  # type: ignore[attr-defined]
+            assert engine.pool.hosts[0].known.name == "longthink"
             assert engine.context_length == 131_072
-            one, two = await complete(engine, HELLO, n=2, seed=3)  # type: ignore[arg-type]
+            one, two = await complete(engine, HELLO, n=2, seed=3)
             assert one.answer == "You said: hello there"
             assert one.reasoning.startswith("I was asked 2 words")
             assert one.reasoning != two.reasoning
             told = behind.ask(seed=3).json()["usage"]
             assert (one.completion_tokens, one.prompt_tokens) == (told["completion_tokens"], told["prompt_tokens"])
-            (more,) = await complete(engine, Prompt((Message("user", "hello there"),), prefix="</think>So"))  # type: ignore[arg-type]
+            (more,) = await complete(engine, Prompt((Message("user", "hello there"),), prefix="</think>So"))
             assert more.text
-            (bare,) = await complete(engine, Prompt(text="once upon a time"), seed=1)  # type: ignore[arg-type]
+            (bare,) = await complete(engine, Prompt(text="once upon a time"), seed=1)
             assert bare.prompt_tokens == 4
             assert one.answer_tokens == one.completion_tokens - told["completion_tokens_details"]["reasoning_tokens"]
         finally:
