@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import orjson
@@ -50,14 +50,16 @@ class Choice:
         if self.closed:
             raise ValueError("a completion goes on after its end")
         delta = found.get("delta") or found.get("message") or {}
-        ids = _ids(found.get("token_ids"))
-        pieces = list(_pieces(found, delta))
+        pieces, calls = _pieces(found, delta), delta.get("tool_calls")
         for channel, text in pieces:
             self._add(channel, text)
-        self._tools(delta.get("tool_calls") or ())
+        if calls:
+            self._tools(calls)
+        ids = _ids(found.get("token_ids"))
         self._ids += ids
-        self._logprobs += _logprobs(found.get("logprobs"), ids)
-        self._count(usage, len(ids), 1 if pieces or delta.get("tool_calls") else 0)
+        if logprobs := found.get("logprobs"):
+            self._logprobs += _logprobs(logprobs, ids)
+        self._count(usage, len(ids), 1 if pieces or calls else 0)
         reason = found.get("finish_reason")
         if reason is not None:
             if reason in _FAILED:
@@ -174,26 +176,25 @@ def _ids(value: object) -> list[int]:
     return [count(id) for id in value]
 
 
-def _pieces(found: Mapping[str, Any], delta: Mapping[str, Any]) -> Iterator[tuple[_Channel, str]]:
+def _pieces(found: Mapping[str, Any], delta: Mapping[str, Any]) -> list[tuple[_Channel, str]]:
     """Reasoning and text of a chat's or a completion's choice; Mistral sends both as parts of the content."""
-    if reasoning := text_of(delta.get("reasoning") or delta.get("reasoning_content")):
-        yield "reasoning", reasoning
     content = delta.get("content")
+    pieces: list[tuple[_Channel, str]] = []
+    if reasoning := text_of(delta.get("reasoning") or delta.get("reasoning_content")):
+        pieces.append(("reasoning", reasoning))
     if isinstance(content, list):
         for part in content:
             if part.get("type") == "thinking":
-                for piece in part["thinking"]:
-                    yield "reasoning", text_of(piece.get("text"))
+                pieces += [("reasoning", text_of(piece.get("text"))) for piece in part["thinking"]]
             else:
-                yield "text", text_of(part.get("text"))
-    elif text := text_of(content) + text_of(delta.get("refusal")) + text_of(found.get("text")):
-        yield "text", text
+                pieces.append(("text", text_of(part.get("text"))))
+    elif text := text_of(content or delta.get("refusal") or found.get("text")):
+        pieces.append(("text", text))
+    return pieces
 
 
 def _logprobs(value: Any, ids: list[int]) -> list[TokenLogprob]:
     """Of a chat (`content`) or of a completion (`tokens` and `token_logprobs`)."""
-    if not value:
-        return []
     if (content := value.get("content")) is not None:
         pairs = [(text_of(entry["token"]), _number(entry["logprob"])) for entry in content]
         rivals = [{t["token"]: t["logprob"] for t in entry.get("top_logprobs") or ()} for entry in content]

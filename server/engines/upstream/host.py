@@ -143,6 +143,7 @@ class Host:
             parsed = self._urls[url] = httpx.URL(url)
         timeout = {"timeout": {"connect": self._options.connect_seconds}}
         request = httpx.Request(method, parsed, headers=self._headers, content=body, extensions=timeout)
+        request.headers.encoding = "ascii"  # httpx would find it out anew for every header that is read
         async with asyncio.timeout(self._options.first_token_seconds):
             response = await self._transport.handle_async_request(request)
         try:
