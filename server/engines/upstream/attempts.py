@@ -71,11 +71,11 @@ async def _attempt(
         host.breaker.failed(str(error))
         raise
     except Setback as setback:
-        log.info("upstream %s: %s", host.url, setback)
         if setback.down:
             host.breaker.open(str(setback))
         elif setback.fault:
             host.breaker.failed(str(setback))
+        log.log(logging.WARNING if host.breaker.state == "open" else logging.INFO, "upstream %s: %s", host.url, setback)
         if setback.wait is not None:
             host.busy_until = time.monotonic() + min(setback.wait, options.backoff_limit_seconds)
         raise
