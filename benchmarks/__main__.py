@@ -14,6 +14,7 @@ COMMANDS = {
     "engine": "tokens per second of the embedded engine",
     "plot": "a picture of accuracy against generated tokens from the results of `accuracy`",
     "panels": "a small picture for each decoder of the same results",
+    "fake-upstream": "an OpenAI-compatible server without a model, for measurements of what stands before one",
     "compare": "two results of `accuracy` at equal tokens, problem by problem",
     "ladder": "from results of `accuracy` to the table that the decoder `auto` chooses by",
 }
@@ -23,7 +24,7 @@ Command = Callable[[Sequence[str]], int | None]
 
 def usage() -> str:
     """The commands and what they measure."""
-    lines = [f"  {name:<10}{about}" for name, about in COMMANDS.items()]
+    lines = [f"  {name:<15}{about}" for name, about in COMMANDS.items()]
     return "\n".join(
         [
             "usage: longthink bench COMMAND [options]",
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"unknown benchmark {name!r}\n{usage()}", file=sys.stderr)
         return 2
-    run = cast("Command", import_module(f"benchmarks.{name}").main)
+    run = cast("Command", import_module(f"benchmarks.{name.replace('-', '_')}").main)
     return run(rest) or 0
 
 

@@ -70,6 +70,8 @@ class UpstreamHost(_Options):
     """What the server understands beyond OpenAI's API; auto asks it."""
     max_in_flight: int = Field(default=256, ge=1)
     """Calls in progress at most; more of them wait."""
+    priority: bool = False
+    """Whether the server schedules by priority, as vLLM does with --scheduling-policy priority."""
 
 
 class UpstreamOptions(_Options):
@@ -86,7 +88,7 @@ class UpstreamOptions(_Options):
     attempts: int = Field(default=4, ge=1)
     """How often a call is tried at most, before its first token."""
     backoff_seconds: float = Field(default=0.25, gt=0)
-    """The wait before the second attempt; it doubles each time, with jitter."""
+    """The longest wait before the second attempt; it doubles each time, and the wait is drawn between 0 and it."""
     backoff_limit_seconds: float = Field(default=30.0, gt=0)
     """The longest wait, for a Retry-After too."""
     health_seconds: float = Field(default=2.0, gt=0)

@@ -41,7 +41,7 @@ class Sampled(Request):
 
     model: str
     """A served model, or `model:decoder`."""
-    decoder: DecoderField = DecoderChoice()
+    decoder: DecoderField = Field(default_factory=DecoderChoice)
     """The decoder's name, or an object of its name and its options; see /v1/decoders."""
     stream: Flag = None
     temperature: float | None = Field(default=None, ge=0, le=2)
