@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from decoders.core.budget import Budget
 from decoders.core.calls import Call, Until, World
-from decoders.core.errors import BudgetExhausted, InvalidOutput
+from decoders.core.engine import Tokenizing
+from decoders.core.errors import BudgetExhausted, InvalidOutput, InvalidRequest
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.outbox import Outbox
 from decoders.core.structure import canonical, schema
@@ -141,6 +142,13 @@ class Run:
         """Raises `InvalidOutput` for a complete reply that is not what the caller asked for."""
         if reply.finish != "length" and not self._world.reply.takes(reply.answer, reply.tool_calls):
             raise InvalidOutput("the model's answer does not have the form that was asked for")
+
+    async def tokenize(self, prompt: Prompt, model: str | None = None) -> tuple[int, ...]:
+        """The prompt's token ids. Raises `InvalidRequest` where the engine has no tokenizer to offer."""
+        engine = self._world.served(model).engine
+        if not isinstance(engine, Tokenizing):
+            raise InvalidRequest(f"{engine.model} tells no token ids of prompts", param="decoder")
+        return await engine.tokenize(prompt)
 
     async def room(self, prompt: Prompt, model: str | None = None) -> int:
         """Completion tokens that the context has room for behind this prompt."""
