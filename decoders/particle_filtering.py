@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field
@@ -10,6 +12,7 @@ from decoders.base import Completion, Run, Task
 from decoders.stepwise import Path, Stepwise
 
 _CERTAIN = 1e-3
+"""How far a mark stays away from 0 and 1."""
 
 
 class ParticleFiltering(Stepwise):
@@ -36,11 +39,11 @@ class ParticleFiltering(Stepwise):
             best = self.show(run, grown)
             if all(path.done for path in grown):
                 break
-            particles = run.rng.choices(grown, [self._weight(path) for path in grown], k=self.n)
+            particles = run.rng.choices(grown, self._weights(grown), k=self.n)
         return best
 
-    def _weight(self, path: Path) -> float:
-        """exp(logit(r) / τ), the odds; marks of 0 and 1 are taken for almost that, so that no weight is infinite."""
-        mark = min(max(self.score(path), _CERTAIN), 1 - _CERTAIN)
-        odds = mark / (1 - mark)
-        return float(odds ** (1 / self.temperature))
+    def _weights(self, paths: Sequence[Path]) -> list[float]:
+        """The softmax, up to a factor; marks of 0 and 1 are taken for almost that, as their logits are infinite."""
+        marks = [min(max(self.score(path), _CERTAIN), 1 - _CERTAIN) for path in paths]
+        logits = [math.log(mark / (1 - mark)) for mark in marks]
+        return [math.exp((logit - max(logits)) / self.temperature) for logit in logits]

@@ -14,6 +14,8 @@ from decoders.core.errors import ContextOverflow, EngineUnavailable
 from decoders.core.messages import Prompt, Sampling
 from server.engines.tool_calls import ToolCallReader
 
+_OPENS, _CLOSES = 1, 2
+"""An id's remainder by 4 tells of the thinking block, so that ids alone show whether it is open."""
 _WORD = re.compile(r"\s*\S+|\s+$")
 
 Reply = Callable[[Prompt, int], str]
@@ -61,8 +63,8 @@ class ScriptedEngine:
             message = f"{size} prompt tokens leave no room for a completion in the context of {self.context_length}"
             raise ContextOverflow(message, param="messages")
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
-        before = await self.detokenize(prompt.token_ids or ())
-        thinking = before.rfind("<think>") > before.rfind("</think>")
+        marks = (id % 4 for id in reversed(prompt.token_ids or ()) if id % 4)
+        thinking = next(marks, _CLOSES) == _OPENS
         self.calls += 1
         self.open_calls += 1
         try:
@@ -109,7 +111,9 @@ class ScriptedEngine:
             yield Chunk(word, (self._id(word),), logprobs, finish, index, prompt_tokens=size if i == 0 else 0)
 
     def _id(self, word: str) -> int:
-        token = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=3).digest())
+        opens, closes = word.rfind("<think>"), word.rfind("</think>")
+        mark = 0 if opens == closes else _OPENS if opens > closes else _CLOSES
+        token = 4 * int.from_bytes(hashlib.blake2b(word.encode(), digest_size=3).digest()) + mark
         self._words[token] = word
         return token
 
