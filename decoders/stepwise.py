@@ -80,7 +80,7 @@ class Stepwise(Decoder):
     async def advance(self, task: Task, run: Run, paths: Sequence[Path]) -> list[Path]:
         """Each of the paths one rewarded step longer, side by side; those that are done stay, and all in their order.
 
-        Paths for which the purse does not last are left out. Raises `BudgetExhausted` where that are all.
+        Paths for which the purse does not last are left out. Raises `BudgetExhausted` where none could go on.
         """
 
         def step(path: Path) -> Callable[[Run], Awaitable[Path]]:
@@ -89,10 +89,11 @@ class Stepwise(Decoder):
 
             return one
 
-        grown = iter(await run.parallel([step(path) for path in paths if not path.done]))
-        kept = [path if path.done else next(grown) for path in paths]
-        if all(path is None or path.done for path in kept) and not all(path.done for path in paths):
+        grown = await run.parallel([step(path) for path in paths if not path.done])
+        if grown and not any(grown):
             raise BudgetExhausted("the budget ended before any of the paths could go on")
+        following = iter(grown)
+        kept = (path if path.done else next(following) for path in paths)
         return [path for path in kept if path is not None]
 
     def show(self, run: Run, paths: Sequence[Path]) -> Completion:
