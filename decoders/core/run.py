@@ -151,9 +151,12 @@ class Run:
         return await engine.tokenize(prompt)
 
     async def room(self, prompt: Prompt, model: str | None = None) -> int:
-        """Completion tokens that the context has room for behind this prompt."""
+        """Completion tokens that fit behind this prompt; the whole context where the engine cannot count."""
         engine = self._world.served(model).engine
-        return engine.context_length - await engine.count(prompt)
+        try:
+            return engine.context_length - await engine.count(prompt)
+        except InvalidRequest:  # some upstreams cannot count; a prompt that is wrong is refused when it is asked
+            return engine.context_length
 
     async def generate(
         self,
