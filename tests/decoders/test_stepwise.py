@@ -138,7 +138,7 @@ def test_a_search_replays_from_any_place(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["beam_search", "particle_filtering"])
-def test_the_shipped_checkpoint_has_no_prompt_for_it_and_says_so(name: str) -> None:
+def test_a_pack_that_cannot_give_marks_says_so_before_anything_is_spent(name: str) -> None:
     engine = ScriptedEngine(solver)
     with pytest.raises(MissingPrompt, match="tiny has no prompt 'grade_step'"):
         decode(build(name, {}), start(engine, pack="tiny"), Task((Message("user", "Use 5 8 9 5 to make 18"),)))
