@@ -17,7 +17,7 @@ from decoders.core.run import Run
 from decoders.core.task import Task
 from decoders.core.trace import Completion
 
-__all__ = ["Completion", "Decoder", "Inner", "Iterative", "Prompt", "Run", "Solving", "Task"]
+__all__ = ["Completion", "Decoder", "Honour", "Inner", "Iterative", "Prompt", "Run", "Solving", "Task"]
 
 Honour = Literal["images", "logprobs", "prompt", "stop", "structure", "tools"]
 """What a request may ask beside a reply to a conversation; "prompt" is to complete a text or a reply that has begun."""

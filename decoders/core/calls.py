@@ -9,12 +9,13 @@ import asyncio
 import dataclasses
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 from decoders.core.budget import Budget
+from decoders.core.engine import Chunk
 from decoders.core.errors import EngineError, LongThinkError, ReplayMismatch, UnknownModel
 from decoders.core.events import Delta, StepFinished, StepStarted
 from decoders.core.messages import Prompt, Sampling
@@ -26,10 +27,17 @@ from decoders.core.trace import Completion, Step, Trace
 ATTEMPTS = 3
 """How often a reply is drawn until it has the form that was asked for."""
 
+Until = Callable[[Chunk], bool]
+"""Sees every chunk of a completion; True ends it there, which counts as `length`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one call asks for: completions of one prompt. `reply` says that each of them may become the reply."""
+    """What one call asks for: completions of one prompt. `reply` says that each of them may become the reply.
+
+    With `confidence` the confidence of each token is recorded, over so many alternatives. Only a call for a single
+    completion may have an `until`: ending one would end the others.
+    """
 
     prompt: Prompt
     role: str
@@ -38,6 +46,8 @@ class Call:
     final: bool = False
     reply: bool = False
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    confidence: int = 0
+    until: Until | None = None
 
 
 @dataclass(slots=True)
@@ -81,7 +91,8 @@ class World:
             return 1
         constrained = "structure" in self.served(call.model).engine.features
         greedy = not self._sampling(call, 1, 0, 1).temperature
-        return 1 if constrained or greedy else ATTEMPTS
+        watched = call.until is not None  # it has seen the first attempt, and would judge a second one by that
+        return 1 if constrained or greedy or watched else ATTEMPTS
 
     async def _attempt(self, call: Call, keys: list[str], group: str, budget: Budget) -> list[Completion]:
         want = min(call.max_tokens or budget.left, max(budget.left, 1))
@@ -89,8 +100,7 @@ class World:
         keys = keys[:granted]
         missing = [i for i, key in enumerate(keys) if key not in self.recorded]
         together = [missing] if len(missing) == len(keys) else [[i] for i in missing]
-        raw = call.reply and self.reply.raw
-        recorders = [Recorder(key, call.role, final=call.final, raw=raw) for key in keys]
+        recorders = [self._recorder(key, call) for key in keys]
         done: dict[int, Completion] = {}
         try:
             for i, key in enumerate(keys):
@@ -108,10 +118,24 @@ class World:
             budget.settle(granted, used + sum(r.tokens for r in recorders))
         return [done[i] for i in range(len(keys))]
 
+    def _recorder(self, key: str, call: Call) -> Recorder:
+        shown = self.reply.sampling.get("logprobs") if call.reply else None
+        return Recorder(
+            key,
+            call.role,
+            final=call.final,
+            raw=call.reply and self.reply.raw,
+            prefix=call.prompt.prefix,
+            confidence=call.confidence,
+            shown=shown if isinstance(shown, int) else None,
+        )
+
     def _sampling(self, call: Call, cap: int, seed: int, n: int) -> Sampling:
         wanted = dict(self.reply.sampling) if call.reply else {}
         if "structure" in wanted and "structure" not in self.served(call.model).engine.features:
             del wanted["structure"]
+        if call.confidence:
+            wanted["logprobs"] = max(call.confidence, int(str(wanted.get("logprobs") or 0)))
         return dataclasses.replace(
             self.sampling, **{**wanted, **call.sampling, "max_tokens": cap, "seed": seed, "n": n}
         )
@@ -143,12 +167,15 @@ class World:
                 aclosing(engine.generate(call.prompt, sampling)) as chunks,
             ):
                 async for chunk in chunks:
+                    cut = chunk.finish is None and call.until is not None and call.until(chunk)
                     recorder = recorders[chunk.index]
-                    for delta in recorder.feed(chunk):
+                    for delta in recorder.feed(dataclasses.replace(chunk, finish="length") if cut else chunk):
                         await self.outbox.put(delta)
-                    if chunk.finish is not None:
+                    if recorder.finish is not None:
                         seconds = time.monotonic() - started
                         done[recorder.key] = await self._record(recorder, call, sampling, engine.model, seconds)
+                    if cut:
+                        break
         except TimeoutError:
             for recorder in recorders:
                 if recorder.finish is None:

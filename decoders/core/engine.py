@@ -28,6 +28,11 @@ class TokenLogprob:
     logprob: float
     top: tuple[tuple[int, str, float], ...] = ()
 
+    def confidence(self, rivals: int) -> float:
+        """Minus the mean log-probability of the strongest rivals: large where few tokens compete; 0 without any."""
+        top = self.top[:rivals]
+        return -sum(logprob for _, _, logprob in top) / max(len(top), 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from decoders.core.engine import Chunk, Finish, TokenLogprob
 from decoders.core.events import Delta
 from decoders.core.messages import ToolCall
@@ -10,10 +12,26 @@ from decoders.core.trace import Completion
 
 
 class Recorder:
-    """One completion while it grows; a `raw` one is all answer."""
+    """One completion while it grows; a `raw` one is all answer.
 
-    def __init__(self, key: str, role: str, *, final: bool, raw: bool = False) -> None:
+    `prefix` is what its text continues. With `confidence` each token's confidence over so many alternatives is kept,
+    and of these only `shown`, none for None: those of long samples would fill the memory.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        role: str,
+        *,
+        final: bool,
+        raw: bool = False,
+        prefix: str = "",
+        confidence: int = 0,
+        shown: int | None = None,
+    ) -> None:
         self.key, self.role, self.final = key, role, final
+        self._prefix, self._confidence, self._shown = prefix, confidence, shown
+        self._confidences: list[float] = []
         self.finish: Finish | None = None
         self.tokens = 0
         """Tokens generated so far."""
@@ -31,6 +49,7 @@ class Recorder:
         """Take a chunk and return what there is to show of it."""
         if self._splitter is None:
             self._splitter = ThinkingSplitter(inside=chunk.thinking, raw=self._raw)
+            self._splitter.feed(self._prefix)
         if chunk.prompt_tokens:
             self._prompt_tokens, self._cached_tokens = chunk.prompt_tokens, chunk.cached_tokens
         before = self._splitter.channel
@@ -57,6 +76,7 @@ class Recorder:
             answer="".join(self._sides["answer"]),
             token_ids=tuple(self._token_ids),
             logprobs=tuple(self._logprobs),
+            confidences=tuple(self._confidences),
             tool_calls=self._tool_calls[:1] if one_call else self._tool_calls,
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
@@ -74,7 +94,12 @@ class Recorder:
             self._text.append(f"\n{CLOSE}\n\n{chunk.text}" if self._separated else chunk.text)
             self._separated = False
         self._token_ids += chunk.token_ids
-        self._logprobs += chunk.logprobs
+        if not self._confidence:
+            self._logprobs += chunk.logprobs
+            return
+        self._confidences += (token.confidence(self._confidence) for token in chunk.logprobs)
+        if self._shown is not None:
+            self._logprobs += (replace(token, top=token.top[: self._shown]) for token in chunk.logprobs)
 
     def _deltas(self, pieces: list[tuple[Channel, str]], tokens: int) -> list[Delta]:
         deltas = []

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from decoders.core.budget import Budget
-from decoders.core.calls import Call, World
-from decoders.core.errors import BudgetExhausted, InvalidOutput
+from decoders.core.calls import Call, Until, World
+from decoders.core.engine import Tokenizing
+from decoders.core.errors import BudgetExhausted, InvalidOutput, InvalidRequest
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.outbox import Outbox
 from decoders.core.structure import canonical, schema
@@ -142,6 +143,21 @@ class Run:
         if reply.finish != "length" and not self._world.reply.takes(reply.answer, reply.tool_calls):
             raise InvalidOutput("the model's answer does not have the form that was asked for")
 
+    async def tokenize(self, prompt: Prompt, model: str | None = None) -> tuple[int, ...]:
+        """The prompt's token ids. Raises `InvalidRequest` where the engine has no tokenizer to offer."""
+        engine = self._world.served(model).engine
+        if not isinstance(engine, Tokenizing):
+            raise InvalidRequest(f"{engine.model} tells no token ids of prompts", param="decoder")
+        return await engine.tokenize(prompt)
+
+    async def room(self, prompt: Prompt, model: str | None = None) -> int:
+        """Completion tokens that fit behind this prompt; the whole context where the engine cannot count."""
+        engine = self._world.served(model).engine
+        try:
+            return engine.context_length - await engine.count(prompt)
+        except InvalidRequest:  # some upstreams cannot count; a prompt that is wrong is refused when it is asked
+            return engine.context_length
+
     async def generate(
         self,
         prompt: Prompt,
@@ -151,18 +167,22 @@ class Run:
         final: bool = False,
         reply: bool = False,
         model: str | None = None,
+        confidence: int = 0,
+        until: Until | None = None,
         **sampling: Any,
     ) -> Completion:
         """One completion of at most `max_tokens` (all that is left by default).
 
         `reply` says that the completion may become the reply, so that the caller's tools, response format, stop strings
         and log-probabilities apply; `final` that it is the reply, so that its answer part can be streamed as such.
-        Further keywords replace fields of the request's sampling. Raises `BudgetExhausted` before anything is
-        generated.
+        With `confidence` each token's confidence is recorded, over so many alternatives. `until` may end the completion
+        at any chunk. Further keywords replace fields of the request's sampling. Raises `BudgetExhausted` before
+        anything is generated.
         """
         key = self._next_key()
         shown = final and not self._quiet and self._certain(model)
         call = self._call(prompt, role, model, max_tokens, shown, reply or final, sampling)
+        call = dataclasses.replace(call, confidence=confidence, until=until)
         return (await self._world.call(call, [key], key, self.budget))[0]
 
     async def sample(
@@ -174,6 +194,7 @@ class Run:
         max_tokens: int | None = None,
         reply: bool = False,
         model: str | None = None,
+        confidence: int = 0,
         **sampling: Any,
     ) -> list[Completion]:
         """`n` completions of one prompt; fewer, but at least one, when the purse holds less than `n` tokens.
@@ -182,6 +203,7 @@ class Run:
         """
         group = self._next_key()
         call = self._call(prompt, role, model, max_tokens, False, reply, sampling)
+        call = dataclasses.replace(call, confidence=confidence)
         return await self._world.call(call, [f"{group}.{i}" for i in range(n)], group, self.budget)
 
     async def decode(

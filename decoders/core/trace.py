@@ -26,6 +26,8 @@ class Completion(BaseModel):
     answer: str = ""
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    confidences: tuple[float, ...] = ()
+    """Each token's confidence, where the decoder asked for it."""
     tool_calls: tuple[ToolCall, ...] = ()
     prompt_tokens: int = 0
     cached_tokens: int = 0

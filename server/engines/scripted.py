@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
@@ -13,6 +14,8 @@ from decoders.core.errors import ContextOverflow, EngineUnavailable
 from decoders.core.messages import Prompt, Sampling
 from server.engines.tool_calls import ToolCallReader
 
+_OPENS, _CLOSES = 1, 2
+"""An id's remainder by 4 tells of the thinking block, so that ids alone show whether it is open."""
 _WORD = re.compile(r"\s*\S+|\s+$")
 
 Reply = Callable[[Prompt, int], str]
@@ -24,6 +27,7 @@ class ScriptedEngine:
 
     `replies` is a function of prompt and seed, or texts that are given out in turn. `first_token_delay` and
     `token_delay` are in seconds; with both 0 the engine never sleeps. `open_calls` counts the calls in progress.
+    `certainty` is the probability that it pretends each word to have had, between 0 and 1.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class ScriptedEngine:
         first_token_delay: float = 0.0,
         token_delay: float = 0.0,
         context_length: int = 131_072,
+        certainty: Callable[[str], float] | None = None,
     ) -> None:
         self.model = model
         self.context_length = context_length
@@ -44,6 +49,8 @@ class ScriptedEngine:
         self.open_calls = 0
         self._delays = (first_token_delay, token_delay)
         self._closed = False
+        self._certainty = certainty or _certainty
+        self._words: dict[int, str] = {}
         self._reply: Reply = replies if callable(replies) else self._in_turn(replies) if replies else _echo
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
@@ -56,6 +63,8 @@ class ScriptedEngine:
             message = f"{size} prompt tokens leave no room for a completion in the context of {self.context_length}"
             raise ContextOverflow(message, param="messages")
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
+        marks = (id % 4 for id in reversed(prompt.token_ids or ()) if id % 4)
+        thinking = next(marks, _CLOSES) == _OPENS
         self.calls += 1
         self.open_calls += 1
         try:
@@ -63,17 +72,25 @@ class ScriptedEngine:
                 reply = self._reply(prompt, (sampling.seed or 0) + index)
                 reader = ToolCallReader(prompt, sampling, index) if prompt.tools else None
                 async for chunk in self._speak(reply, size, index, sampling):
+                    chunk = replace(chunk, thinking=thinking) if thinking else chunk
                     yield reader.read(chunk) if reader else chunk
         finally:
             self.open_calls -= 1
 
     async def count(self, prompt: Prompt) -> int:
         """Words of the prompt."""
+        return len(await self.tokenize(prompt))
+
+    async def tokenize(self, prompt: Prompt, *, special: bool = False, opened: bool = True) -> tuple[int, ...]:
+        """An id for each word; roles have none."""
         if prompt.token_ids is not None:
-            return len(prompt.token_ids)
-        if prompt.text is not None:
-            return len(_WORD.findall(prompt.text))
-        return sum(len(_WORD.findall(m.content)) for m in prompt.messages) + len(_WORD.findall(prompt.prefix))
+            return prompt.token_ids
+        texts = [m.content for m in prompt.messages] if prompt.text is None else [prompt.text]
+        return tuple(self._id(word) for text in (*texts, prompt.prefix) for word in _WORD.findall(text))
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The words of these ids, where this engine has read or said them."""
+        return "".join(self._words.get(id, "") for id in ids)
 
     async def ready(self) -> bool:
         """True until it is closed."""
@@ -84,24 +101,40 @@ class ScriptedEngine:
         self._closed = True
 
     async def _speak(self, reply: str, size: int, index: int, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
-        reply, stopped = _until_stop(reply, sampling.stop)
-        words = _WORD.findall(reply) or [""]
+        words = _WORD.findall(_until_stop(reply, sampling.stop)) or [""]
         last = min(len(words), sampling.max_tokens) - 1
         for i, word in enumerate(words[: last + 1]):
             if delay := self._delays[0 if i == 0 else 1]:
                 await asyncio.sleep(delay)
-            finish: Finish | None = None if i < last else "stop" if last == len(words) - 1 or stopped else "length"
-            token = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=3).digest())
-            logprobs = () if sampling.logprobs is None else (TokenLogprob(token, word, 0.0),)
-            yield Chunk(word, (token,), logprobs, finish, index, prompt_tokens=size if i == 0 else 0)
+            finish: Finish | None = None if i < last else "stop" if last == len(words) - 1 else "length"
+            logprobs = () if sampling.logprobs is None else (self._logprob(word, sampling.logprobs),)
+            yield Chunk(word, (self._id(word),), logprobs, finish, index, prompt_tokens=size if i == 0 else 0)
+
+    def _id(self, word: str) -> int:
+        opens, closes = word.rfind("<think>"), word.rfind("</think>")
+        mark = 0 if opens == closes else _OPENS if opens > closes else _CLOSES
+        token = 4 * int.from_bytes(hashlib.blake2b(word.encode(), digest_size=3).digest()) + mark
+        self._words[token] = word
+        return token
+
+    def _logprob(self, word: str, count: int) -> TokenLogprob:
+        """The word with its certainty; its rivals share the rest."""
+        token, sure = self._id(word), self._certainty(word)
+        rest = math.log((1 - sure) / max(count - 1, 1))
+        top = ((token, word, math.log(sure)), *((-i, f"rival {i}", rest) for i in range(1, count)))
+        return TokenLogprob(token, word, math.log(sure), top[:count])
 
     def _in_turn(self, replies: Sequence[str]) -> Reply:
         return lambda prompt, seed: replies[min(self.calls - 1, len(replies) - 1)]
 
 
-def _until_stop(reply: str, stop: Sequence[str]) -> tuple[str, bool]:
+def _until_stop(reply: str, stop: Sequence[str]) -> str:
     places = [reply.find(text) for text in stop if text and text in reply]
-    return (reply[: min(places)], True) if places else (reply, False)
+    return reply[: min(places)] if places else reply
+
+
+def _certainty(word: str) -> float:
+    return 0.1 + 0.8 * hashlib.blake2b(word.encode()).digest()[0] / 255
 
 
 def _echo(prompt: Prompt, seed: int) -> str:

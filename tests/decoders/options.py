@@ -57,7 +57,7 @@ def _values(field: str, entry: Mapping[str, Any], schema: Mapping[str, Any], dep
         case "null":
             return st.none()
         case "string":
-            return st.sampled_from(["", "some words"])
+            return st.sampled_from([*([] if entry.get("minLength") else [""]), "some words", " hm"])
         case "array":
             items = _values(field, entry["items"], schema, depth)
             return st.lists(items, min_size=entry.get("minItems", 0), max_size=entry.get("maxItems", 3))

@@ -59,6 +59,7 @@ class ChatTokenizer:
         self.words.no_truncation()
         self.words.no_padding()
         self.unsettled = unsettled(self.words)
+        self._named: dict[int, str] = {}
         settings = _settings(folder)
         self._special = {key: _text(value) for key, value in settings.items() if key.endswith("_token") and value}
         source = _template_source(folder)
@@ -97,8 +98,9 @@ class ChatTokenizer:
 
     def word(self, id: int) -> str:
         """One token by itself, special ones by their name."""
-        text = self.words.decode([id], skip_special_tokens=False)
-        return text or self.words.id_to_token(id) or ""
+        if id not in self._named:  # asked twenty times a token where alternatives are wanted
+            self._named[id] = self.words.decode([id], skip_special_tokens=False) or self.words.id_to_token(id) or ""
+        return self._named[id]
 
     def checked(self, ids: Sequence[int], param: str = "prompt") -> tuple[int, ...]:
         """The ids, of which none is outside the vocabulary. Raises `InvalidRequest`."""
