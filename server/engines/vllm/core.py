@@ -79,9 +79,10 @@ class Core:
         self._closed = True
         for arrived in self._calls:
             arrived.set()
-        if self.llm.output_handler is not None:
-            self.llm.output_handler.cancel()  # it would report the end of the process as a failure
-        await asyncio.to_thread(self.llm.shutdown)
+        llm, self.llm = self.llm, None
+        if llm.output_handler is not None:
+            llm.output_handler.cancel()  # it would report the end of the process as a failure
+        await asyncio.to_thread(llm.shutdown)
 
     async def _drain(self, waiting: dict[int, Any], arrived: asyncio.Event) -> AsyncGenerator[tuple[int, Any], None]:
         while waiting:
