@@ -9,7 +9,7 @@ from collections.abc import Sequence as Ids
 from pathlib import Path
 
 from decoders.core.engine import Chunk, Feature
-from decoders.core.errors import EngineError, EngineUnavailable
+from decoders.core.errors import EngineError, EngineUnavailable, InvalidRequest
 from decoders.core.messages import Prompt, Sampling
 from server.engines.embedded.backend import Kind, load
 from server.engines.embedded.checkpoint import Checkpoint

@@ -37,6 +37,7 @@ class VllmEngine:
         self._parsers = Parsers(core.llm, self._renderer, front_end)
         able = {"logprobs", "prefix", "structure", "text", "token_ids"}
         able |= {name for name, has in (("images", self._renderer.images), ("tools", self._parsers.tools)) if has}
+        able |= {"tool_choice"} if self._parsers.tools else set()
         self.features: frozenset[Feature] = frozenset(able)  # type: ignore[arg-type]
         checkpoint = None if core.arguments.folder is None else Checkpoint.read(core.arguments.folder)
         known = core.llm.model_config.get_diff_sampling_param() if checkpoint is None else checkpoint.defaults
