@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -83,8 +83,10 @@ class Recording:
 class Pass:
     """What one pass over all requests gave."""
 
-    seconds: float
-    tokens: int
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Of this process, an engine within it included."""
+    tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
 
@@ -135,7 +137,7 @@ class Bench:
         case.decoded.append(await self._decode(case, [self._engine] * len(case.questions)))
 
     async def _decode(self, case: Case, engines: Sequence[Engine]) -> Pass:
-        total = Pass(0.0, 0)
+        total = Pass()
 
         async def one(index: int) -> None:
             models = {self._engine.model: Model(engines[index], self._pack)}
@@ -149,11 +151,11 @@ class Bench:
             total.prompt_tokens += usage.prompt_tokens
             total.cached_tokens += usage.cached_tokens
 
-        total.seconds = await self._all(one, len(case.questions))
+        await self._all(one, len(case.questions), total)
         return total
 
     async def _raw(self, case: Case) -> None:
-        total = Pass(0.0, 0)
+        total = Pass()
 
         async def call(wanted: Call, before: Sequence[asyncio.Task[None]]) -> None:
             for number in wanted.after:
@@ -168,25 +170,25 @@ class Bench:
                 running.append(asyncio.create_task(call(wanted, running)))
             await asyncio.gather(*running)
 
-        total.seconds = await self._all(one, len(case.questions))
+        await self._all(one, len(case.questions), total)
         case.raw.append(total)
 
-    async def _all(self, one: Callable[[int], Awaitable[None]], count: int) -> float:
-        """Seconds for all requests, so many at a time."""
+    async def _all(self, one: Callable[[int], Awaitable[None]], count: int, total: Pass) -> None:
+        """Every request, so many at a time."""
         left = iter(range(count))
 
         async def worker() -> None:
             for index in left:
                 await one(index)
 
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(worker() for _ in range(self._options.concurrency)))
-        return time.perf_counter() - began
+        total.seconds, total.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
 
     async def _forget(self) -> None:
         """Fill the cache with what no prompt begins with, so that no pass finds the prompts of the one before."""
         size = min(self._engine.context_length // 2, 512)
-        fillers = [Prompt(token_ids=(5, 6 + i % 100, 6 + i // 100) * (size // 3)) for i in range(96)]
+        fillers = [Prompt(token_ids=(5, 6 + i % 100, 6 + i // 100) * (size // 3)) for i in range(self._options.slots)]
 
         async def fill(prompt: Prompt) -> None:
             async with aclosing(self._engine.generate(prompt, Sampling(1))) as chunks:
@@ -194,9 +196,6 @@ class Bench:
                     pass
 
         await asyncio.gather(*map(fill, fillers))
-        reset = getattr(self._engine, "forget_prefixes", None)
-        if reset is not None:
-            await reset()
 
 
 async def open_engine(options: argparse.Namespace, arguments: dict[str, Any]) -> Engine:
@@ -252,18 +251,29 @@ def parser() -> argparse.ArgumentParser:
 
 def report(cases: Sequence[Case]) -> str:
     """The table."""
-    header = ["decoder", "tokens/s", "raw calls, tokens/s", "ratio, median (range)", "tokens of a pass, raw", "cached"]
+    header = [
+        "decoder",
+        "tokens/s",
+        "raw calls",
+        "ratio, median (range)",
+        "CPU, µs/token",
+        "raw calls",
+        "tokens",
+        "cached",
+    ]
     rows = []
     for case in cases:
         rates = [[made.rate for made in side] for side in (case.decoded, case.raw)]
         shares = [made.cached_tokens / max(made.prompt_tokens, 1) for made in case.decoded]
-        tokens = [median(made.tokens for made in side) for side in (case.decoded, case.raw)]
+        cpu = [median(1e6 * made.cpu_seconds / made.tokens for made in side) for side in (case.decoded, case.raw)]
+        tokens = sorted({made.tokens for side in (case.decoded, case.raw) for made in side})
         rows.append(
             [
                 case.decoder.name,
                 *(f"{median(side):,.0f}" for side in rates),
                 f"{median(case.ratios):.3f} ({min(case.ratios):.3f} to {max(case.ratios):.3f})",
-                f"{tokens[0]:,.0f}, {tokens[1]:,.0f}",
+                *(f"{value:.1f}" for value in cpu),
+                f"{tokens[0]:,}" if len(tokens) == 1 else f"{tokens[0]:,} to {tokens[-1]:,}",
                 percent(median(shares)),
             ]
         )
@@ -273,20 +283,12 @@ def report(cases: Sequence[Case]) -> str:
 def as_json(cases: Sequence[Case], about: str) -> str:
     """Every pass."""
 
-    def sides(case: Case) -> dict[str, Any]:
-        return {
-            "decoder": {"name": case.decoder.name, **case.decoder.model_dump()},
-            "ratios": case.ratios,
-            **{
-                name: [
-                    {"seconds": p.seconds, "tokens": p.tokens, "prompt": p.prompt_tokens, "cached": p.cached_tokens}
-                    for p in passes
-                ]
-                for name, passes in (("decoded", case.decoded), ("raw", case.raw))
-            },
-        }
+    def fields(case: Case) -> dict[str, Any]:
+        decoder = {"name": case.decoder.name, **case.decoder.model_dump()}
+        sides = {"decoded": list(map(asdict, case.decoded)), "raw": list(map(asdict, case.raw))}
+        return {"decoder": decoder, "ratios": case.ratios, **sides}
 
-    return json.dumps({"about": about, "cases": [sides(case) for case in cases]}, indent=1)
+    return json.dumps({"about": about, "cases": [fields(case) for case in cases]}, indent=1)
 
 
 def main(argv: Sequence[str]) -> int:
