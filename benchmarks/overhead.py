@@ -31,6 +31,7 @@ from decoders import build
 from decoders.base import Decoder
 from decoders.core.budget import Budget
 from decoders.core.engine import Chunk, Engine
+from decoders.core.errors import LongThinkError
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.run import Run
 from decoders.core.stream import batches
@@ -222,6 +223,8 @@ async def measure(options: argparse.Namespace, arguments: dict[str, Any]) -> lis
         questions = [problem.question for problem in problems]
         chosen = options.decoder or list(DECODERS)
         given = cli.options(options.set)
+        if given and len(chosen) > 1:
+            raise ValueError("--set needs the one --decoder whose options it sets")
         cases = [Case(build(name, {**DECODERS.get(name, {}), **given}, pack), questions) for name in chosen]
         await Bench(engine, pack, options).measure(cases)
     finally:
@@ -301,7 +304,7 @@ def main(argv: Sequence[str]) -> int:
 
     try:
         run(all_cases())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, LongThinkError) as error:
         print(f"longthink bench overhead: {error}", file=sys.stderr)
         return 2
     about = provenance("overhead", argv)

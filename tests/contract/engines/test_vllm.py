@@ -28,7 +28,6 @@ from tests.contract.engines.support import (
 )
 
 needs_vllm = pytest.mark.skipif(not HAS_VLLM, reason="vLLM is not installed here: see `make test-vllm`")
-RANK = 4
 TOOL = {
     "type": "function",
     "function": {
@@ -41,33 +40,6 @@ TOOL = {
         },
     },
 }
-
-
-@pytest.fixture(scope="module")
-def adapter(bytes_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA adapter of the query projections, large enough to change what is said."""
-    import torch
-    from safetensors.torch import save_file
-
-    torch.manual_seed(1)
-    folder = tmp_path_factory.mktemp("adapter")
-    weights = {}
-    for name, module in network(bytes_folder).named_modules():
-        if name.endswith("q_proj"):
-            weights[f"base_model.model.{name}.lora_A.weight"] = torch.randn(RANK, module.in_features)
-            weights[f"base_model.model.{name}.lora_B.weight"] = torch.randn(module.out_features, RANK)
-    save_file(weights, folder / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "target_modules": ["q_proj"], "bias": "none"}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def able(run: Runner, bytes_folder: Path, adapter: Path) -> Iterator[Subject]:
-    options = {"enable-lora": True, "max-lora-rank": "8", "lora-modules": f"poet={adapter}"}
-    more = {"tool-call-parser": "hermes", "tool-strict-level": "parameter", "scheduling-policy": "priority"}
-    with opened("vllm", bytes_folder, run, **options, **more) as subject:
-        yield subject
 
 
 @pytest.fixture(scope="module")
