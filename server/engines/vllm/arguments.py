@@ -107,12 +107,14 @@ def _defaults(given: set[str]) -> dict[str, Any]:
 
 def _for_cpu(given: set[str]) -> dict[str, Any]:
     # bfloat16, vLLM's choice, is emulated on most CPUs; its cache would take nearly all memory and share prefixes only
-    # in blocks of 128 tokens; its executor in a process of its own costs as much as a small model.
-    chosen: dict[str, Any] = {"dtype": "float32", "block-size": 32}
+    # in blocks of 128 tokens; a prompt with a seed that is computed in pieces ends vLLM 0.32, for a CPU's generator
+    # cannot be turned back; the executor in a process of its own costs as much as a small model.
+    chosen: dict[str, Any] = {"dtype": "float32", "block-size": 32, "enable-chunked-prefill": False}
     if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         chosen["kv-cache-memory-bytes"] = min(_MOST_CACHE, psutil.virtual_memory().available // 4)
     if not given & {"tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nnodes"}:
         chosen["distributed-executor-backend"] = "uni"
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # without it vLLM overrules that on a CPU
     if shutil.which("g++") is None:
         chosen["enforce-eager"] = True
     return chosen

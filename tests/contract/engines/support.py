@@ -37,7 +37,6 @@ SMALL = {
     "max-num-seqs": "16",
     "dtype": "float32",
     "block-size": "32",
-    "distributed-executor-backend": "uni",
 }
 """A vLLM that starts quickly and lives beside others on a small machine."""
 
@@ -140,7 +139,7 @@ def _server(kind: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], st
         port = taken.getsockname()[1]
     if kind == "upstream-vllm":
         command = ["vllm.entrypoints.openai.api_server", "--model", str(folder), "--served-model-name", "tiny"]
-        for name, value in {**SMALL, "logprobs-mode": "raw_logprobs"}.items():
+        for name, value in {**SMALL, "logprobs-mode": "raw_logprobs", "no-enable-chunked-prefill": True}.items():
             command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     else:
         command = ["server", "serve", "--model", str(folder), "--served-name", "tiny", "--embedded.threads", "1"]
