@@ -28,6 +28,8 @@ class ThinkingSplitter:
 
     def feed(self, text: str) -> list[tuple[Channel, str]]:
         """Take the next piece of text."""
+        if not self._held and self._passes(text):
+            return [(self.channel, text)]
         pieces: list[tuple[Channel, str]] = []
         self._held += text
         while self._held:
@@ -41,6 +43,12 @@ class ThinkingSplitter:
         """The completion has ended: what was held back is text after all."""
         held, self._held = self._held, ""
         return [(self.channel, held)] if held.strip() else []
+
+    def _passes(self, text: str) -> bool:
+        """Whether the text is plainly more of the same side; asked for every token, and nearly always so."""
+        if self._state == "reasoning":
+            return text != "" and CLOSE[0] not in text and not text[-1].isspace()
+        return self._state == "answer" and text != ""
 
     def _advance(self, pieces: list[tuple[Channel, str]]) -> None:
         """One step of the automaton: start → opening → reasoning → gap → answer."""

@@ -9,13 +9,14 @@ from collections.abc import Sequence as Ids
 from pathlib import Path
 
 from decoders.core.engine import Chunk, Feature
-from decoders.core.errors import ContextOverflow, EngineError, EngineUnavailable, InvalidRequest
+from decoders.core.errors import EngineError, EngineUnavailable, InvalidRequest
 from decoders.core.messages import Prompt, Sampling
 from server.engines.embedded.backend import Kind, load
 from server.engines.embedded.checkpoint import Checkpoint
 from server.engines.embedded.scheduler import Scheduler
 from server.engines.embedded.sequence import Sequence, Stream
-from server.engines.embedded.tokenizer import ChatTokenizer, Encoded, calls_tools
+from server.engines.embedded.tokenizer import ChatTokenizer, calls_tools
+from server.engines.limits import check, room
 from server.engines.tool_calls import ToolCallReader
 
 
@@ -74,10 +75,10 @@ class EmbeddedEngine:
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         """Chunks of all `n` completions as they are drawn; see `Engine.generate` for the errors."""
         words, scheduler = await self._ready()
-        _check(sampling)
+        check(sampling)
         self._check_features(prompt, sampling)
         encoded = words.encode(prompt)
-        limit = self._room(encoded, sampling.max_tokens)
+        limit = room(self.context_length, len(encoded.ids), sampling.max_tokens)
         stream = Stream()
         sequences = [Sequence(encoded, sampling, index, limit, self._eos, words, stream) for index in range(sampling.n)]
         readers = [ToolCallReader(prompt, sampling, index) for index in range(sampling.n)] if prompt.tools else []
@@ -132,17 +133,6 @@ class EmbeddedEngine:
                 message = f"the model {self.model} does not support {name}"
                 raise InvalidRequest(message, param=name, code="unsupported_parameter")
 
-    def _room(self, encoded: Encoded, wanted: int) -> int:
-        """Completion tokens that fit, at most those wanted."""
-        room = self.context_length - len(encoded.ids)
-        if room < 1:
-            raise ContextOverflow(
-                f"{len(encoded.ids)} prompt tokens leave no room for any of the {wanted} completion tokens in the "
-                f"context of {self.context_length}",
-                param="messages",
-            )
-        return min(wanted, room)
-
     def _load(self) -> None:
         with self._loading:
             if self._closed:
@@ -167,19 +157,3 @@ class EmbeddedEngine:
             self._closed = True
             if self._scheduler is not None:
                 self._scheduler.close()
-
-
-def _check(sampling: Sampling) -> None:
-    """Raises `InvalidRequest` naming the field that cannot be."""
-    wrong = {
-        "max_tokens": sampling.max_tokens < 1,
-        "n": sampling.n < 1,
-        "temperature": not 0.0 <= sampling.temperature < float("inf"),
-        "top_p": not 0.0 < sampling.top_p <= 1.0,
-        "top_k": sampling.top_k < -1,
-        "min_p": not 0.0 <= sampling.min_p <= 1.0,
-        "logprobs": sampling.logprobs is not None and sampling.logprobs < 0,
-    }
-    for name, bad in wrong.items():
-        if bad:
-            raise InvalidRequest(f"{name} cannot be {getattr(sampling, name)}", param=name)

@@ -18,14 +18,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from decoders.core.errors import EngineUnavailable, InvalidRequest
 from decoders.core.messages import Message, Prompt
+from decoders.core.thinking import CLOSE, OPEN
 from server.engines.embedded.detokenizer import unsettled
+from server.engines.opening import opened_by_ids, opened_by_text
 from server.engines.tool_calls import MARK
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-_OPEN, _CLOSE = "<think>", "</think>"
-
 
 _CONTEXT = 8
 """Ids that a token's text can depend on: the bytes of the longest character and a word before them."""
@@ -64,17 +63,17 @@ class ChatTokenizer:
         self._special = {key: _text(value) for key, value in settings.items() if key.endswith("_token") and value}
         source = _template_source(folder)
         self._template = None if source is None else _environment().from_string(source)
-        self._marks = (self.words.token_to_id(_OPEN), self.words.token_to_id(_CLOSE))
+        self._marks = (self.words.token_to_id(OPEN), self.words.token_to_id(CLOSE))
 
     def encode(self, prompt: Prompt, *, special: bool = False, opened: bool = True) -> Encoded:
         """Raises `InvalidRequest` for a conversation that the template refuses and for ids outside the vocabulary."""
         if prompt.token_ids is not None:
             ids = self.checked(prompt.token_ids)
-            return Encoded(ids, self._open_ids(ids), ids[-_CONTEXT:])
+            return Encoded(ids, opened_by_ids(ids, *self._marks), ids[-_CONTEXT:])
         text = self.render(prompt, opened=opened) if prompt.text is None else prompt.text
         ids = self.checked(self.words.encode(text, add_special_tokens=special).ids)
         continued = ids if prompt.text is not None else self.words.encode(prompt.prefix, add_special_tokens=False).ids
-        return Encoded(ids, _open_text(text, prompt), tuple(continued[-_CONTEXT:]))
+        return Encoded(ids, opened_by_text(text, prompt), tuple(continued[-_CONTEXT:]))
 
     def render(self, prompt: Prompt, *, opened: bool = True) -> str:
         """The conversation as text, up to where the reply continues or, without `opened`, before it begins."""
@@ -111,12 +110,6 @@ class ChatTokenizer:
             raise InvalidRequest(f"a token id is outside the vocabulary of {self._size}", param=param)
         return tuple(ids)
 
-    def _open_ids(self, ids: tuple[int, ...]) -> bool:
-        start, end = self._marks
-        if start is None or end is None:
-            return False
-        return next((id == start for id in reversed(ids) if id in (start, end)), False)
-
 
 def _shown(message: Message) -> dict[str, Any]:
     """The message as templates expect it: they write the arguments of a call as JSON themselves."""
@@ -125,15 +118,6 @@ def _shown(message: Message) -> dict[str, Any]:
         with contextlib.suppress(ValueError):
             call["function"]["arguments"] = json.loads(call["function"]["arguments"])
     return shown
-
-
-def _open_text(text: str, prompt: Prompt) -> bool:
-    # Only what the template wrote after the last message counts: a user may mention the marks.
-    last = prompt.messages[-1].content.strip() if prompt.messages else ""
-    tail = text[text.rfind(last) + len(last) :] if last and last in text else text
-    if last and last in prompt.prefix:
-        tail = text[text.rfind(last, 0, len(text) - len(prompt.prefix)) + len(last) :]
-    return tail.rfind(_OPEN) > tail.rfind(_CLOSE)
 
 
 def calls_tools(folder: Path) -> bool:
