@@ -33,7 +33,7 @@ _LARGEST = 16 * 1024 * 1024
 """Bytes of a response that is read whole."""
 _LAST_WORDS = 0.25
 """Seconds that a response may take to end after `[DONE]`: its connection can only then be used again."""
-_BROKEN = (EngineError, httpx.TransportError, aiohttp.ClientError, OSError)
+_BROKEN = (EngineError, httpx.TransportError, aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError)
 
 
 class Host:

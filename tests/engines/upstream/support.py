@@ -22,7 +22,7 @@ T = TypeVar("T")
 Answer = Callable[[Request, Exchange], Awaitable[None]]
 
 HELLO = Prompt((Message("user", "hello there"),))
-QUICK = {"backoff_seconds": 0.01, "health_seconds": 0.03, "connect_seconds": 2.0}
+QUICK = {"backoff_seconds": 0.01, "health_seconds": 0.03, "connect_seconds": 10.0}
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -132,6 +132,18 @@ def raw(data: bytes) -> Answer:
 
     async def answer(request: Request, exchange: Exchange) -> None:
         exchange.raw(data)
+        exchange.drop()
+
+    return answer
+
+
+def late(*pieces: bytes) -> Answer:
+    """These bytes, each in a packet of its own, and the end of the connection."""
+
+    async def answer(request: Request, exchange: Exchange) -> None:
+        for piece in pieces:
+            exchange.raw(piece)
+            await asyncio.sleep(0.01)
         exchange.drop()
 
     return answer

@@ -16,7 +16,7 @@ from decoders.core.errors import EngineError, LongThinkError
 from decoders.core.messages import Sampling
 from server.engines.upstream.failures import Setback
 from server.engines.upstream.reply import Reply
-from tests.engines.upstream.support import HELLO, Upstream, complete, engine, event, hang, raw, run, until
+from tests.engines.upstream.support import HELLO, Upstream, complete, engine, event, hang, late, raw, run, until
 
 SPEAKING = hang(event({"content": "a"}))
 
@@ -92,6 +92,36 @@ def test_garbage_is_a_typed_error(body: bytes, framing: str) -> None:
     async def main() -> None:
         upstream = Upstream(raw(HEAD + framing.encode() + b"\r\n" + body))
         async with engine(upstream, attempts=2, break_after=99) as made:
+            with pytest.raises(EngineError):
+                await complete(made)
+            assert made.pool.hosts[0].in_flight == 0
+
+    run(main)
+
+
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (CHUNKED, b"zz\r\n"),
+        (CHUNKED, b"5\r\nabcdefgh"),
+        (CHUNKED, b"-1\r\n\r\n"),
+        (CHUNKED, b"0\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"),
+        (b"HTTP/1.1 200", b" OK\r\nx\r\n\r\n"),
+        (HEAD + b"content-length: -5\r\n\r\n",),
+        (HEAD + b"content-encoding: gzip\r\n\r\n", b"\x1f\x8b" + b"x" * 20),
+        (b"HTTP/1.1 100 Continue\r\n\r\n",),
+        (b"HTTP/1.1 301 Moved\r\nlocation: /v1/models\r\ncontent-length: 0\r\n\r\n",),
+        (b"HTTP/1.1 204 No\r\n\r\n",),
+    ],
+)
+def test_broken_http_that_comes_late_is_a_typed_error(pieces: tuple[bytes, ...]) -> None:
+    async def main() -> None:
+        upstream = Upstream(late(*pieces))
+        # aiohttp does not tell the reader of a body that its framing is broken: there the time limit ends the wait
+        async with engine(upstream, attempts=2, break_after=99, first_token_seconds=0.2) as made:
             with pytest.raises(EngineError):
                 await complete(made)
             assert made.pool.hosts[0].in_flight == 0
