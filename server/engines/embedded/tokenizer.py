@@ -58,6 +58,7 @@ class ChatTokenizer:
         self.words.no_truncation()
         self.words.no_padding()
         self.unsettled = unsettled(self.words)
+        self._separators = {id for id, token in self.words.get_added_tokens_decoder().items() if token.special}
         self._named: dict[int, str] = {}
         settings = _settings(folder)
         self._special = {key: _text(value) for key, value in settings.items() if key.endswith("_token") and value}
@@ -69,11 +70,17 @@ class ChatTokenizer:
         """Raises `InvalidRequest` for a conversation that the template refuses and for ids outside the vocabulary."""
         if prompt.token_ids is not None:
             ids = self.checked(prompt.token_ids)
-            return Encoded(ids, opened_by_ids(ids, *self._marks), ids[-_CONTEXT:])
+            return Encoded(ids, opened_by_ids(ids, *self._marks), self._continued(ids))
         text = self.render(prompt, opened=opened) if prompt.text is None else prompt.text
         ids = self.checked(self.words.encode(text, add_special_tokens=special).ids)
         continued = ids if prompt.text is not None else self.words.encode(prompt.prefix, add_special_tokens=False).ids
-        return Encoded(ids, opened_by_text(text, prompt), tuple(continued[-_CONTEXT:]))
+        return Encoded(ids, opened_by_text(text, prompt), self._continued(continued))
+
+    def _continued(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """The ids that the next word's text depends on: none behind a special token, where a turn begins."""
+        last = ids[-_CONTEXT:]
+        begin = max((place + 1 for place, id in enumerate(last) if id in self._separators), default=0)
+        return tuple(last[begin:])
 
     def render(self, prompt: Prompt, *, opened: bool = True) -> str:
         """The conversation as text, up to where the reply continues or, without `opened`, before it begins."""
