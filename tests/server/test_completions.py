@@ -113,7 +113,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"decoder": "rc"}, "prompt"),
     ({"model": "base:self_consistency"}, "prompt"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
-    ({"return_token_ids": True}, "model"),
     ({"messages": []}, "messages"),
 ]
 
