@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from server.engines.embedded import EmbeddedEngine
+from server.engines.scripted import ScriptedEngine
 from server.settings import SHIPPED
 from tests.server.conftest import Live, serving
 
@@ -81,7 +82,16 @@ def test_refused_by_name(shipped: Live, path: str, fields: dict[str, Any], statu
     assert (response.status_code, response.json()["error"]["param"]) == (status, param), response.text
 
 
-def test_an_engine_that_hides_its_ids_says_so(live: Live) -> None:
-    for path, fields in (("/tokenize", {"prompt": "a"}), ("/detokenize", {"tokens": [1]})):
-        response = post(live, path, **fields)
-        assert (response.status_code, response.json()["error"]["code"]) == (400, "unsupported_by_engine")
+class Closed(ScriptedEngine):
+    """An engine whose tokenizer is not to be had, like that of most vendors."""
+
+    tokenize = detokenize = None  # type: ignore[assignment]
+
+
+def test_an_engine_that_hides_its_ids_says_so() -> None:
+    with serving(base=Closed(model="base")) as live:
+        for path, fields in (("/tokenize", {"prompt": "a"}), ("/detokenize", {"tokens": [1]})):
+            response = post(live, path, **fields)
+            assert (response.status_code, response.json()["error"]["code"]) == (400, "unsupported_by_engine")
+        refused = post(live, "/v1/completions", model="base", prompt="a", return_token_ids=True)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
