@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from decoders.core.engine import Engine
+from decoders.core.engine import Engine, Tokenizing
+from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Prompt, Sampling
 from tests.contract.engines.support import (
     QUESTIONS,
@@ -52,7 +53,20 @@ def test_ids_are_taken_as_they_are(tiny: Subject, run: Runner) -> None:
     ids = prompt_ids(tiny.folder, QUESTIONS[0])
     (one,) = run(collect(tiny.engine, chat(QUESTIONS[0]), GREEDY))
     (two,) = run(collect(tiny.engine, Prompt(token_ids=tuple(ids)), GREEDY))
-    assert (one.ids, one.text, one.prompt_tokens) == (two.ids, two.text, two.prompt_tokens)
+    assert (one.ids, one.text.split(), one.prompt_tokens) == (two.ids, two.text.split(), two.prompt_tokens)
+
+
+def test_the_tokenizer_is_that_of_transformers(tiny: Subject, run: Runner) -> None:
+    if not isinstance(tiny.engine, Tokenizing):
+        pytest.skip("this engine has no tokenizer to offer")
+    ids = prompt_ids(tiny.folder, QUESTIONS[0])
+    assert list(run(tiny.engine.tokenize(chat(QUESTIONS[0])))) == ids
+    closed = run(tiny.engine.tokenize(chat(QUESTIONS[0]), opened=False))
+    assert list(closed) == ids[: len(closed)] != ids
+    assert run(tiny.engine.detokenize(ids)) == tokenizer(tiny.folder).decode(ids)
+    with pytest.raises(InvalidRequest) as caught:
+        run(tiny.engine.detokenize([100_000]))
+    assert caught.value.param == "tokens"
 
 
 def test_a_prefix_is_continued_and_not_repeated(tiny: Subject, run: Runner) -> None:
