@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,15 @@ class VllmEngine:
         """Tokens of the prompt once the chat template is applied."""
         with _boundary(lambda: False):
             return len((await self._renderer.render(prompt)).ids)
+
+    async def tokenize(self, prompt: Prompt, *, special: bool = False, opened: bool = True) -> tuple[int, ...]:
+        """The prompt's ids; see `Tokenizing`."""
+        with _boundary(lambda: False):
+            return tuple((await self._renderer.render(prompt, special=special, opened=opened)).ids)
+
+    async def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of these ids, special tokens included."""
+        return self._renderer.text(ids)
 
     async def ready(self) -> bool:
         """Whether vLLM's processes live."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,39 +45,49 @@ class Renderer:
         self._template = _read(front_end.chat_template)
         self._format = front_end.chat_template_content_format
         # Without a limit, so that a prompt that is too long is counted and not cut.
-        self._tokenizing = dataclasses.replace(
-            self._renderer.default_chat_tok_params, max_total_tokens=None, add_special_tokens=False
-        )
+        self._tokenizing = dataclasses.replace(self._renderer.default_chat_tok_params, max_total_tokens=None)
+        self._size: int = llm.model_config.get_vocab_size()
         words = self.tokenizer.get_vocab()
         self._marks = (words.get(OPEN), words.get(CLOSE))
 
-    async def render(self, prompt: Prompt) -> Rendered:
-        """Raises `InvalidRequest` for what the template refuses; vLLM's errors are let through."""
+    async def render(self, prompt: Prompt, *, special: bool = False, opened: bool = True) -> Rendered:
+        """Raises `InvalidRequest` for what the template refuses; vLLM's errors are let through.
+
+        `special` and `opened` are as in `Tokenizing`.
+        """
         if prompt.token_ids is not None:
             if not prompt.token_ids:
                 raise InvalidRequest("a prompt needs at least one token", param="prompt")
             raw: dict[str, Any] = {"prompt_token_ids": list(prompt.token_ids)}
-            return Rendered(await self._tokenized(raw), opened_by_ids(prompt.token_ids, *self._marks))
-        raw = {"prompt": prompt.text} if prompt.text is not None else await self._templated(prompt)
-        done = await self._tokenized(raw)
+            return Rendered(await self._tokenized(raw, special), opened_by_ids(prompt.token_ids, *self._marks))
+        raw = {"prompt": prompt.text} if prompt.text is not None else await self._templated(prompt, opened)
+        done = await self._tokenized(raw, special)
         thinking = opened_by_text(raw["prompt"], prompt) if "prompt" in raw else False
         if not done["prompt_token_ids"]:
             raise InvalidRequest("a prompt needs at least one token", param="prompt")
         return Rendered(done, thinking)
 
-    async def _tokenized(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        (done,) = await self._renderer.render_cmpl_async([raw], self._tokenizing)
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of these ids, special tokens included. Raises `InvalidRequest` for an id that does not exist."""
+        if not ids or min(ids) < 0 or max(ids) >= self._size:
+            raise InvalidRequest(f"token ids are from 0 to {self._size - 1}, and at least one", param="tokens")
+        found: str = self.tokenizer.decode(list(ids), skip_special_tokens=False)
+        return found
+
+    async def _tokenized(self, raw: Mapping[str, Any], special: bool) -> Mapping[str, Any]:
+        how = dataclasses.replace(self._tokenizing, add_special_tokens=special)
+        (done,) = await self._renderer.render_cmpl_async([raw], how)
         found: Mapping[str, Any] = done
         return found
 
-    async def _templated(self, prompt: Prompt) -> dict[str, Any]:
+    async def _templated(self, prompt: Prompt, opened: bool) -> dict[str, Any]:
         if not self.images and any(message.attachments for message in prompt.messages):
             raise InvalidRequest("this model takes text only", param="messages", code="unsupported_content")
         wanted = {"tools": json.loads(prompt.tools) if prompt.tools else None, "tokenize": False}
         parameters = ChatParams(
             chat_template=self._template,
             chat_template_content_format=self._format,
-            chat_template_kwargs={**self.template_options, "add_generation_prompt": True, **wanted},
+            chat_template_kwargs={**self.template_options, "add_generation_prompt": opened, **wanted},
         )
         try:
             _, raw = await self._renderer.render_messages_async([m.wire() for m in prompt.messages], parameters)

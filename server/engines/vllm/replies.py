@@ -85,7 +85,7 @@ class Reader:
     ) -> None:
         self._tokenizer = renderer.tokenizer
         self._parser, self._request, self._rendered, self._index = parser, request, rendered, index
-        self._continues = bool(prompt.prefix)
+        self._continues = bool(prompt.prefix) or prompt.token_ids is not None or prompt.text is not None
         self._first = True
         self._begun = False
         self._ids: list[int] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -74,9 +73,19 @@ class Result:
     chunks: list[Chunk] = field(default_factory=list)
 
     @property
-    def said(self) -> list[int] | str:
-        """What must be equal: ids where the engine tells them, else the text."""
-        return self.ids or self.text
+    def said(self) -> list[int] | list[str]:
+        """What must be equal: ids where the engine tells them, else the words."""
+        return self.ids or self.words
+
+    @property
+    def words(self) -> list[str]:
+        """Everything that was said, the same whether the engine separates thinking from the answer or not."""
+        return words(f"{self.reasoning} {self.text}")
+
+
+def words(text: str) -> list[str]:
+    """The words of a completion without the marks of its thinking block."""
+    return [word for word in text.split() if word not in ("<think>", "</think>")]
 
 
 def chat(question: str, prefix: str = "") -> Prompt:
@@ -143,6 +152,7 @@ def _server(kind: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], st
             command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     else:
         command = ["server", "serve", "--model", str(folder), "--served-name", "tiny", "--embedded.threads", "1"]
+        command += ["--pack", "plain"]  # which asks as it is asked
     quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", *command, "--port", str(port)],
@@ -233,7 +243,3 @@ def greedy(net: Any, ids: Sequence[int], new: int) -> list[int]:
     )
     found: list[int] = out[0, len(ids) :].tolist()
     return found
-
-
-def seen(pattern: str, text: str) -> bool:
-    return re.search(pattern, text) is not None

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from decoders.core.engine import Engine
+from decoders.core.engine import Engine, Tokenizing
+from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Prompt, Sampling
 from tests.contract.engines.support import (
     QUESTIONS,
@@ -19,6 +20,7 @@ from tests.contract.engines.support import (
     network,
     prompt_ids,
     tokenizer,
+    words,
 )
 
 GREEDY = Sampling(40, temperature=0)
@@ -32,7 +34,7 @@ def test_greedy_tokens_equal_those_of_transformers(tiny: Subject, run: Runner) -
         wanted = greedy(network(tiny.folder), prompt_ids(tiny.folder, question), 40)
         if "token_ids" in tiny.engine.features:
             assert result.ids == wanted
-        assert result.text.split() == tokenizer(tiny.folder).decode(wanted, skip_special_tokens=True).split()
+        assert result.words == words(tokenizer(tiny.folder).decode(wanted, skip_special_tokens=True))
         assert result.tokens == len(wanted)
         assert result.finish == ("stop" if wanted[-1] == tokenizer(tiny.folder).eos_token_id else "length")
 
@@ -52,17 +54,28 @@ def test_ids_are_taken_as_they_are(tiny: Subject, run: Runner) -> None:
     ids = prompt_ids(tiny.folder, QUESTIONS[0])
     (one,) = run(collect(tiny.engine, chat(QUESTIONS[0]), GREEDY))
     (two,) = run(collect(tiny.engine, Prompt(token_ids=tuple(ids)), GREEDY))
-    assert (one.ids, one.text, one.prompt_tokens) == (two.ids, two.text, two.prompt_tokens)
+    assert (one.said, one.words, one.prompt_tokens) == (two.said, two.words, two.prompt_tokens)
+
+
+def test_the_tokenizer_is_that_of_transformers(tiny: Subject, run: Runner) -> None:
+    if not isinstance(tiny.engine, Tokenizing):
+        pytest.skip("this engine has no tokenizer to offer")
+    ids = prompt_ids(tiny.folder, QUESTIONS[0])
+    assert list(run(tiny.engine.tokenize(chat(QUESTIONS[0])))) == ids
+    closed = run(tiny.engine.tokenize(chat(QUESTIONS[0]), opened=False))
+    assert list(closed) == ids[: len(closed)] != ids
+    assert run(tiny.engine.detokenize(ids)) == tokenizer(tiny.folder).decode(ids)
+    with pytest.raises(InvalidRequest) as caught:
+        run(tiny.engine.detokenize([100_000]))
+    assert caught.value.param == "tokens"
 
 
 def test_a_prefix_is_continued_and_not_repeated(tiny: Subject, run: Runner) -> None:
     tiny.needs("prefix")
-    words = tokenizer(tiny.folder)
     (whole,) = run(collect(tiny.engine, chat(QUESTIONS[1]), GREEDY))
-    said = words(whole.text, add_special_tokens=False)["input_ids"]
-    prefix = words.decode(said[:9])
+    prefix = " ".join(["<think>", *whole.words[:8]])
     (rest,) = run(collect(tiny.engine, chat(QUESTIONS[1], prefix), Sampling(40 - 9, temperature=0)))
-    assert prefix + rest.text == whole.text
+    assert words(prefix) + rest.words == whole.words
     assert rest.prompt_tokens == whole.prompt_tokens + 9
 
 
@@ -72,7 +85,7 @@ def test_text_is_continued_without_a_template(tiny: Subject, run: Runner) -> Non
     ids = tokenizer(tiny.folder)(text, add_special_tokens=False)["input_ids"]
     (result,) = run(collect(tiny.engine, Prompt(text=text), Sampling(12, temperature=0)))
     wanted = greedy(network(tiny.folder), ids, 12)
-    assert result.text.split() == tokenizer(tiny.folder).decode(wanted, skip_special_tokens=True).split()
+    assert result.words == words(tokenizer(tiny.folder).decode(wanted, skip_special_tokens=True))
     assert result.prompt_tokens == len(ids)
 
 
@@ -92,7 +105,7 @@ def test_a_long_prompt_is_cached_for_the_next_call(tiny: Subject, run: Runner) -
 
 def test_text_is_the_decoded_completion(split: Subject, run: Runner) -> None:
     results = run(collect(split.engine, chat("naïve café"), Sampling(50, temperature=1.5, seed=3, n=6)))
-    assert any(ord(letter) > 127 for result in results for letter in result.text)
+    assert any(ord(letter) > 127 for result in results for letter in result.reasoning + result.text)
     for result in results if "token_ids" in split.engine.features else ():
         whole = tokenizer(split.folder).decode(result.ids, skip_special_tokens=True)
         assert whole.startswith(result.text.rstrip("\ufffd"))
@@ -102,9 +115,9 @@ def test_text_is_the_decoded_completion(split: Subject, run: Runner) -> None:
 
 
 def test_a_character_of_several_tokens_comes_whole(split: Subject, run: Runner) -> None:
-    words = tokenizer(split.folder)
+    codes = tokenizer(split.folder)
     said = "naïve 你好世界 😀"
-    ids = words(said, add_special_tokens=False)["input_ids"]
+    ids = codes(said, add_special_tokens=False)["input_ids"]
     assert len(ids) > len(said.split()), "characters take several tokens"
     split.needs("structure")
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": [said]}}}
