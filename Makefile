@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 ARGS ?=
 # vLLM has an environment of its own: it pins the versions of much that others want newer
-ENGINE ?= embedded
+ENGINE ?=
 BIN := .venv/bin
 VLLM := .venv-vllm/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -16,7 +16,7 @@ serve: .venv-vllm/ready
 	@exec $(VLLM)/longthink serve --engine vllm --host $(HOST) --port $(PORT) $(ARGS)
 else
 serve: .venv/serve  ## start the server on the shipped checkpoint; ENGINE=vllm for vLLM in process
-	@exec $(BIN)/longthink serve --engine $(ENGINE) --host $(HOST) --port $(PORT) $(ARGS)
+	@exec $(BIN)/longthink serve $(if $(ENGINE),--engine $(ENGINE)) --host $(HOST) --port $(PORT) $(ARGS)
 endif
 
 test: .venv/dev  ## all tests
