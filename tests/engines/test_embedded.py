@@ -289,8 +289,10 @@ def test_a_dead_thread_is_told_to_everyone(tiny_folder: Path) -> None:
     async def use(engine: EmbeddedEngine) -> None:
         await engine.start()
         assert engine._scheduler is not None
-        engine._scheduler._backend = Failing(engine._scheduler._backend, 30)
-        calls = (collect(engine, p, Sampling(50, temperature=0)) for p in prompts(9, 12, 15))
+        calls = [asyncio.create_task(collect(engine, p, Sampling(1500, seed=0))) for p in prompts(9, 12, 15)]
+        while engine.running < 2 or engine.waiting < 1:  # noqa: ASYNC110 - the engine's thread changes it
+            await asyncio.sleep(0.001)
+        engine._scheduler._backend = Failing(engine._scheduler._backend, 5)
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert all("out of memory" in str(result) for result in results)
         # The third call had no slot yet, so nothing of it was generated.

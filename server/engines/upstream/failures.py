@@ -48,6 +48,13 @@ def status_error(status: int, data: bytes, headers: Mapping[str, str]) -> LongTh
     return _refusal(status, error, text)
 
 
+def refused(found: object, param: str) -> InvalidRequest:
+    """The exception for what a host refused as the caller's mistake, with its own words."""
+    error = found.get("error", found.get("detail", found)) if isinstance(found, dict) else found
+    text = _message(error if isinstance(error, dict) else {"message": str(error)})
+    return InvalidRequest(text or "the upstream refused it", param=param)
+
+
 def event_error(error: object, *, begun: bool) -> LongThinkError | Setback:
     """The exception for an error that came as an event of a stream."""
     found = error if isinstance(error, dict) else {"message": str(error)}
@@ -67,7 +74,7 @@ def _refusal(status: int, error: Mapping[str, Any], text: str) -> LongThinkError
     param = error.get("param")
     param = param if isinstance(param, str) else None
     if _is_overflow(error, text):
-        return ContextOverflow(text, param=param or "messages")
+        return ContextOverflow(text, param=param if param == "prompt" else "messages")
     if 400 <= status < 500:
         code = error.get("code")
         return InvalidRequest(text, param=param, code=code if isinstance(code, str) else None)

@@ -43,7 +43,7 @@ class Reply:
         for choice in self._choices:
             chunks += choice.flush()
             # one completion alone waits for the usage, which tells more
-            if choice.finish is not None and choice.counted and len(self._choices) > 1:
+            if choice.finish is not None and choice.counted and len(self._choices) > 1 and not choice.closed:
                 chunks += choice.close()
         self.begun = self.begun or any(choice.begun for choice in self._choices)
         return chunks

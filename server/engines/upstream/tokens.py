@@ -9,7 +9,7 @@ from typing import Any
 from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Prompt
 from server.engines.upstream.choice import count, text_of
-from server.engines.upstream.failures import Setback
+from server.engines.upstream.failures import Setback, refused
 from server.engines.upstream.host import Host
 
 
@@ -68,6 +68,8 @@ async def _rendered(host: Host, prompt: Prompt) -> str:
 
 async def _post(host: Host, path: str, body: dict[str, Any]) -> dict[str, Any]:
     status, found = await host.fetch("POST", host.root + path, body)
+    if status in (400, 422):
+        raise refused(found, "tokens" if "tokens" in body else "messages")
     if status != 200 or not isinstance(found, dict):
         raise Setback(f"{path} answered HTTP {status}")
     return found

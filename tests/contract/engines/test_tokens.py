@@ -65,6 +65,8 @@ def test_the_tokenizer_is_that_of_transformers(tiny: Subject, run: Runner) -> No
     closed = run(tiny.engine.tokenize(chat(QUESTIONS[0]), opened=False))
     assert list(closed) == ids[: len(closed)] != ids
     assert run(tiny.engine.detokenize(ids)) == tokenizer(tiny.folder).decode(ids)
+    if tiny.kind == "upstream-vllm":
+        return  # vLLM's server passes over an id that does not exist
     with pytest.raises(InvalidRequest) as caught:
         run(tiny.engine.detokenize([100_000]))
     assert caught.value.param == "tokens"
@@ -119,7 +121,7 @@ def test_a_character_of_several_tokens_comes_whole(split: Subject, run: Runner) 
     said = "naïve 你好世界 😀"
     ids = codes(said, add_special_tokens=False)["input_ids"]
     assert len(ids) > len(said.split()), "characters take several tokens"
-    split.needs("structure")
+    split.needs_grammar()
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": [said]}}}
     (result,) = run(collect(split.engine, chat("hi"), Sampling(100, seed=1, structure=json.dumps(form))))
     assert json.loads(result.text) == said
