@@ -30,8 +30,8 @@ def test_completion_i_of_n_is_drawn_with_seed_plus_i(tiny: Subject, run: Runner)
 
 
 def test_without_a_seed_completions_differ(tiny: Subject, run: Runner) -> None:
-    many = run(collect(tiny.engine, chat(QUESTIONS[2]), Sampling(48, 2.0, n=3)))
-    assert len({str(result.said) for result in many}) == 3
+    many = run(collect(tiny.engine, chat(QUESTIONS[2]), Sampling(48, 2.0, n=8)))
+    assert len({str(result.said) for result in many}) > 1, "though chance may make two of them equal"
 
 
 def test_stop_strings_end_before_themselves(tiny: Subject, run: Runner) -> None:
