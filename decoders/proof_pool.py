@@ -49,12 +49,16 @@ class ProofPool(Iterative):
     """Another served model that verifies."""
 
     async def decode(self, task: Task, run: Run) -> Completion:
-        """Each round may spend an equal share of what is left; its solutions leave half of that to their marks."""
+        """Each round may spend an equal share of what is left, or as much as its calls may take where that is known.
+
+        So a small purse has fewer rounds of whole solutions, not as many of cut ones. Solutions leave half of a round's
+        share to their marks.
+        """
         run.pack(self.verify_model).require("examine")
         run.pack().require("refine_by_marks")
         progress, pool = self.progress(task, run), list[Member]()
         for rounds_left in range(self.rounds, -1, -1):
-            purse = run.budget.left // (rounds_left + 1)
+            purse = max(run.budget.left // (rounds_left + 1), min(self._full, run.budget.left))
             kept = run.budget.left - purse
             solutions = await self._solutions(task, run, pool, purse)
             if run.best is None:
@@ -68,12 +72,18 @@ class ProofPool(Iterative):
         assert run.best is not None
         return run.best
 
+    @property
+    def _full(self) -> int:
+        """Tokens that a round may take at most; 0 where the length of a solution is not limited."""
+        return self.n * (self.max_tokens + self.verifications * self.verify_tokens) if self.max_tokens else 0
+
     async def _solutions(self, task: Task, run: Run, pool: list[Member], purse: int) -> list[Completion]:
-        marking = min(self.n * self.verifications * self.verify_tokens, purse // 2)
-        share = max((purse - marking) // self.n, 1)
+        n = min(self.n, max(purse * self.n // self._full, 1)) if self._full else self.n
+        marking = min(n * self.verifications * self.verify_tokens, purse // 2)
+        share = max((purse - marking) // n, 1)
         tokens = min(self.max_tokens or share, share)
         if not pool:
-            return await self.solutions(run.prompt("solve", task), self.n, run, max_tokens=tokens)
+            return await self.solutions(run.prompt("solve", task), n, run, max_tokens=tokens)
 
         def refinement(member: Member) -> Callable[[Run], Awaitable[Completion]]:
             prompt = run.prompt(
@@ -85,8 +95,8 @@ class ProofPool(Iterative):
             )
             return lambda branch: self.solve(prompt, branch, role="refine", max_tokens=tokens, reply=True)
 
-        best = sorted(pool, key=lambda member: -member.score)[: self.n]
-        refined = await run.parallel([refinement(best[i % len(best)]) for i in range(self.n)])
+        best = sorted(pool, key=lambda member: -member.score)[:n]
+        refined = await run.parallel([refinement(best[i % len(best)]) for i in range(n)])
         return [solution for solution in refined if solution is not None]
 
     async def _verified(
