@@ -67,5 +67,5 @@ def test_the_command_serves_until_it_is_stopped() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().endswith("/v1 models a, b\n")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        process.terminate()  # an interrupt would be ignored where the tests run in the background
+        assert process.wait(10) == -signal.SIGTERM
