@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +29,9 @@ ATTEMPTS = 3
 
 Until = Callable[[Chunk], bool]
 """Sees every chunk of a completion; True ends it there, which counts as `length`."""
+
+Journal = Callable[[Step], Awaitable[None]]
+"""Takes every finished step before its result is returned; what it has taken need not be generated again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class World:
     recorded: Mapping[str, Step]
     trace: Trace
     reply: Reply
+    journal: Journal | None = None
     outbox: Outbox = field(default_factory=Outbox)
 
     def served(self, model: str | None) -> Model:
@@ -178,7 +182,7 @@ class World:
                         break
         except TimeoutError:
             for recorder in recorders:
-                if recorder.finish is None:
+                if recorder.key not in done:
                     seconds = time.monotonic() - started
                     done[recorder.key] = await self._record(recorder, call, sampling, engine.model, seconds)
         except LongThinkError:
@@ -207,6 +211,8 @@ class World:
             completion=done,
             seconds=round(seconds, 6),
         )
+        if self.journal is not None:
+            await self.journal(step)
         self.trace.steps.append(step)
         await self.outbox.put(StepFinished(step.key, step.role, done.completion_tokens, done.finish, replayed=False))
         return done

@@ -10,6 +10,7 @@ LongThinkError
 │   └── ContextOverflow      the prompt and its completion do not fit into the model's context
 ├── EngineError              the engine failed in the middle of a call
 │   └── EngineUnavailable    the engine is dead or not ready; nothing was generated
+├── EnvironmentFailed        an environment hung, died or sent what nobody can read
 ├── InvalidOutput            the model's answer has not the form that the caller asked for
 └── ReplayMismatch           a recorded trace does not belong to this decoder, pack or question
 """
@@ -73,6 +74,10 @@ class EngineError(LongThinkError):
 
 class EngineUnavailable(EngineError):
     """The engine cannot take calls."""
+
+
+class EnvironmentFailed(LongThinkError):
+    """An environment cannot go on: it hung, died, refused the episode or sent what nobody can read."""
 
 
 class InvalidOutput(LongThinkError):

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from decoders.core.budget import Budget
-from decoders.core.calls import Call, Until, World
+from decoders.core.calls import Call, Journal, Until, World
 from decoders.core.engine import Tokenizing
 from decoders.core.errors import BudgetExhausted, InvalidOutput, InvalidRequest
 from decoders.core.messages import Message, Prompt, Sampling
@@ -45,11 +45,12 @@ class Run:
         reply: Reply | None = None,
         seed: int = 0,
         recorded: Iterable[Step] = (),
+        journal: Journal | None = None,
     ) -> None:
         steps = {step.key: step for step in recorded}
         trace = Trace(model=model, seed=seed, budget=budget.tokens, pack="")
         chosen = sampling or Sampling(max_tokens=budget.tokens)
-        self._world = World(models, model, chosen, seed, steps, trace, reply or Reply())
+        self._world = World(models, model, chosen, seed, steps, trace, reply or Reply(), journal)
         self.budget = budget
         self.best: Completion | None = None
         self._parent: Run | None = None

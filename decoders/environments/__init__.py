@@ -1,0 +1,1 @@
+"""Worlds in which an agent acts: what they are is in `base.py`, one file each kind."""
