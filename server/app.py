@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import time
+import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
@@ -17,7 +20,7 @@ from server.envelope import Envelope
 from server.metrics import Metrics
 from server.service import Service
 from server.settings import Settings
-from server.store.base import ResponseStore
+from server.store.base import Store
 from server.store.memory import MemoryStore
 
 
@@ -25,7 +28,7 @@ def create_app(
     settings: Settings,
     served: Mapping[str, Model],
     connections: Connections | None = None,
-    store: ResponseStore | None = None,
+    store: Store | None = None,
 ) -> FastAPI:
     """The app over models that are ready; it closes their engines when it ends.
 
@@ -33,20 +36,24 @@ def create_app(
     other `store`.
     """
     connections = Connections(settings.max_requests) if connections is None else connections
-    background = Background(connections)
-    if store is None:
-        store = MemoryStore(
-            limit=settings.stored_responses, seconds=settings.stored_seconds, max_bytes=settings.stored_bytes
-        )
+    kept: Store = store or MemoryStore(
+        limit=settings.stored_responses, seconds=settings.stored_seconds, max_bytes=settings.stored_bytes
+    )
     service = Service(served, decoder=settings.decoder, max_budget=settings.max_budget, effort=settings.effort)
     metrics = Metrics()
+    desk = Desk(service, connections, metrics, settings.keep_alive_seconds)
+    background = Background(kept, connections, desk.generation, f"{socket.gethostname()}/{uuid.uuid4().hex[:12]}")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        beat = asyncio.create_task(background.run(), name="leases")
         yield
+        beat.cancel()
+        await asyncio.gather(beat, return_exceptions=True)
         await background.aclose()
         for model in served.values():
             await model.engine.aclose()
+        await kept.aclose()
 
     app = FastAPI(
         title="longthink",
@@ -56,10 +63,9 @@ def create_app(
     )
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
     errors.install(app)
-    desk = Desk(service, connections, metrics, settings.keep_alive_seconds)
-    app.include_router(chat.router(desk, reasoning_content=settings.reasoning_content))
+    app.include_router(chat.router(desk, kept, background, reasoning_content=settings.reasoning_content))
     app.include_router(completions.router(desk))
-    app.include_router(responses.router(desk, store, background))
+    app.include_router(responses.router(desk, kept, background))
     app.include_router(anthropic.router(desk))
     app.include_router(tokenize.router(desk))
     app.include_router(models.router(service, int(time.time())))

@@ -1,48 +1,126 @@
-"""Runs that no client waits for. Rule: they count as requests in progress, and end when the server's time is up."""
+"""Runs that no client waits for, and that outlive the replica they run on.
+
+Rule: what a replica does for a run it does under a lease. A run whose lease lapses, because its replica died or hangs,
+or that is handed over, because its replica is told to stop, is taken up by another one: finished steps are replayed
+from the store, what was shown is not shown again, and the rest is generated.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+import logging
+from contextlib import aclosing
+
+import orjson
 
 from decoders.core.errors import LongThinkError
-from server.connections import Connected, Connections, Refused
+from server.connections import Connections, Refused
+from server.recording import Recording
+from server.report import Cancelled, Entry, Facts
+from server.store.base import Lease, LeaseLost, Store, Stored, StoreUnavailable
+from server.worker import Begin, History, Opener, Work, Worker
 
+_PATIENCE = 2.0
+"""Seconds that runs get to leave things in order when the server ends."""
+_TAKEOVERS = 32
+"""A run that has had so many holders is given up: it may be what kills them."""
 
-class Cancelled(LongThinkError):
-    """Somebody has asked for an end."""
+log = logging.getLogger("longthink")
 
 
 class Background:
-    """The runs by id."""
+    """The runs that this replica holds, by id. `holder` is its name in leases: no other replica has it."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-        self._running: dict[str, tuple[Connected, asyncio.Task[None]]] = {}
+    def __init__(self, store: Store, connections: Connections, begin: Begin, holder: str) -> None:
+        self.openers: dict[str, Opener] = {}
+        self._store, self._connections, self._begin, self._holder = store, connections, begin, holder
+        self._running: dict[str, tuple[Lease, Worker, asyncio.Task[None]]] = {}
 
-    def enter(self) -> Connected:
-        """A guard that the run must enter first. Raises `Refused` when the server is full or about to stop."""
-        return self._connections.enter(None)
+    def open(self, stored: Stored) -> Work:
+        """A stored run as its API understands it."""
+        return self.openers[orjson.loads(stored.order)["path"]](stored)
 
-    async def start(self, id: str, connected: Connected, work: Coroutine[Any, Any, None]) -> None:
-        """Let `work`, which enters `connected`, go on by itself."""
-        task = asyncio.create_task(work, name=f"background {id}")
-        self._running[id] = (connected, task)
-        task.add_done_callback(lambda _: self._running.pop(id))
+    def worker(self, work: Work, history: History | None = None) -> Worker:
+        """Ready to begin. Raises `InvalidRequest` naming the field, `Refused` when there is no room."""
+        connections = self._connections
+        connected = connections.enter(None)
+        return Worker(self._store, connected, self._begin, work, history or History(), lambda: connections.draining)
+
+    async def start(self, stored: Stored, worker: Worker) -> None:
+        """Keep a run and let it go on by itself."""
+        self._go(await self._store.create(stored, self._holder), worker)
         await asyncio.sleep(0)  # only what has entered can be ended
 
     async def cancel(self, id: str) -> None:
-        """End a run and wait until it has recorded that; nothing where it does not run here."""
-        await self._end([id] if id in self._running else [], Cancelled("the response was cancelled"))
+        """Ask whoever has the run to end it, and wait until it is done."""
+        await self._store.cancel(id)
+        self._end({id}, Cancelled("the run was cancelled"))
+        async with aclosing(self._store.follow(id, -1)) as entries:
+            async for _ in entries:
+                pass
+
+    async def run(self) -> None:
+        """Renew the leases and take over what others have left, until cancelled."""
+        while True:
+            try:
+                await self._renew()
+                if not self._connections.draining:
+                    for lease in await self._store.claim(self._holder, self._connections.room):
+                        await self._take_over(lease)
+                await self._store.changed(self._store.lease_seconds / 3)
+            except StoreUnavailable as error:
+                log.warning("the store cannot be reached: runs go on until their next step is finished: %s", error)
+                await asyncio.sleep(self._store.lease_seconds / 10)
 
     async def aclose(self) -> None:
-        """End all of them."""
-        await self._end(list(self._running), Refused("the server is shutting down"))
+        """Leave all runs: where the store outlives this process, others go on with them."""
+        self._end(set(self._running), Refused("the server is shutting down"))
+        tasks = [task for _, _, task in self._running.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_PATIENCE)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _end(self, ids: list[str], reason: LongThinkError) -> None:
-        ending = [self._running[id] for id in ids]
-        for connected, _ in ending:
-            connected.end(reason)
-        if ending:
-            await asyncio.wait([task for _, task in ending])
+    async def _renew(self) -> None:
+        renewal = await self._store.renew(self._holder, [lease for lease, _, _ in self._running.values()])
+        self._end(renewal.cancelled, Cancelled("the run was cancelled"))
+        self._end(renewal.lost, LeaseLost("another replica has the run, or it was deleted"))
+
+    def _end(self, ids: set[str] | frozenset[str], reason: LongThinkError) -> None:
+        for id in ids & self._running.keys():
+            self._running[id][1].connected.end(reason)
+
+    async def _take_over(self, lease: Lease) -> None:
+        stored = await self._store.get(lease.id)
+        if stored is None:
+            return
+        try:
+            if lease.number > _TAKEOVERS:
+                raise LongThinkError(f"given up after {_TAKEOVERS} replicas")
+            history = await History.read(self._store, lease.id)
+            worker = self.worker(self.open(stored), history)
+        except Refused:
+            await self._store.release(lease)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            await self._give_up(lease, stored, error)
+        else:
+            log.info("run %s taken over with %d steps", lease.id, sum(map(len, history.steps.values())))
+            self._go(lease, worker)
+
+    async def _give_up(self, lease: Lease, stored: Stored, error: Exception) -> None:
+        """End a run that cannot be taken up here, as every replica would find."""
+        log.error("run %s cannot be taken up", lease.id, exc_info=error)
+        told = {"status": 500, "message": f"the run cannot be taken up: {error}", "type": "server_error"}
+        told |= {"param": None, "code": "run_lost"}
+        writer = self.open(stored).writer(Recording(self._store, stored.id, 1))
+        writer.begin(0)
+        writer.failure(error)
+        await self._store.finish(lease, writer.body(), [Entry(facts=Facts(error=told)).dump()])
+
+    def _go(self, lease: Lease, worker: Worker) -> None:
+        task = asyncio.create_task(worker.work(lease), name=f"run {lease.id}")
+        self._running[lease.id] = (lease, worker, task)
+        task.add_done_callback(lambda _: self._running.pop(lease.id, None))

@@ -32,6 +32,11 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def room(self) -> int:
+        """How many more may be in progress."""
+        return max(self._limit - len(self._open), 0)
+
     def enter(self, receive: Receive | None) -> Connected:
         """A guard for one request's work; without `receive` there is no client that could leave.
 

@@ -6,9 +6,9 @@ Rule: whoever reads `pieces` to the end has seen everything; whoever stops readi
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
 
 from decoders.core.engine import Finish
 from decoders.core.errors import InvalidRequest
@@ -16,23 +16,37 @@ from decoders.core.events import Answer, Event
 from decoders.core.messages import Prompt
 from decoders.core.run import Run
 from decoders.core.stream import batches
-from decoders.core.trace import Completion, Usage
+from decoders.core.trace import Usage
 from decoders.direct import Direct
 from server.metrics import Watch
 from server.narrator import Narrator, Piece
+from server.report import Facts, Report
 from server.service import Order
 
 Batches = AsyncGenerator[list[Event], None]
 
 
-class Generation:
-    """The runs of one order."""
+class Generation(Report):
+    """The runs of one order.
 
-    def __init__(self, order: Order, runs: Sequence[Run], watch: Watch) -> None:
+    Where another replica had them before, `told` is what was shown of each choice, `before` what it cost.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        runs: Sequence[Run],
+        watch: Watch,
+        told: Sequence[Sequence[Piece]] = (),
+        before: Usage | None = None,
+    ) -> None:
         self.order = order
+        self.choices = order.choices
         self._runs = runs
         self._watch = watch
-        self._narrators = [Narrator() for _ in runs]
+        self._narrators = [Narrator(said) for said in told or [()] * len(runs)]
+        self._before = before or Usage()
+        self._ended = 0.0
 
     async def pieces(self) -> AsyncGenerator[list[tuple[int, Piece]], None]:
         """What there is to show, by choice, as it arrives; an empty list when something began without a word."""
@@ -46,7 +60,8 @@ class Generation:
                         yield [(index, piece) for piece in self._narrators[index].tell(batch)]
                 watch.done(self.usage(), order.budget, self._finish())
             finally:
-                watch.spent(self.usage(), self.spent())
+                self._ended = time.time()
+                watch.spent(self.usage(), self.spent(), self._before)
 
     async def reasoning(self) -> list[str]:
         """Work to the end; what was thought on the way, for each choice."""
@@ -67,62 +82,27 @@ class Generation:
         firsts = self._runs[:: order.n]
         return [run.asking(decoder.prompt(task, run)) for task, run in zip(order.tasks, firsts, strict=True)]
 
-    @property
-    def answers(self) -> list[Answer]:
-        """The answer of each choice, once all are there."""
-        return [n.answer for n in self._narrators if n.answer is not None]
-
     def answer(self, index: int) -> Answer | None:
         """The answer of one choice, once it is there."""
         return self._narrators[index].answer
 
-    def completion(self, index: int) -> Completion | None:
-        """The completion that became the answer of one choice, once it is there."""
-        answer = self._narrators[index].answer
-        return answer.completion if answer else None
-
-    def text(self, index: int) -> str:
-        """The answer's text of one choice, empty before it is there."""
-        answer = self._narrators[index].answer
-        return answer.text if answer else ""
-
-    @property
-    def decoder(self) -> dict[str, Any]:
-        """The decoder as it was used: its name, its options, and what it has chosen by itself."""
-        return self._runs[0].trace.decoder
+    def facts(self) -> Facts:
+        """What is known so far."""
+        order, usage, decoder = self.order, self.usage(), self._runs[0].trace.decoder
+        spent, ended = self.spent(), self._ended
+        return Facts(decoder=decoder, seed=order.seed, budget=order.budget, usage=usage, spent=spent, ended=ended)
 
     def usage(self) -> Usage:
         """Exact counts, over all choices."""
-        if len(self._runs) == 1:
-            return self._runs[0].trace.usage()
-        total = Usage()
-        for run in self._runs:
-            usage = run.trace.usage()
-            by_role = dict(total.by_role)
-            for role, tokens in usage.by_role.items():
-                by_role[role] = by_role.get(role, 0) + tokens
-            total = Usage(
-                prompt_tokens=total.prompt_tokens + usage.prompt_tokens,
-                cached_tokens=total.cached_tokens + usage.cached_tokens,
-                completion_tokens=total.completion_tokens + usage.completion_tokens,
-                reasoning_tokens=total.reasoning_tokens + usage.reasoning_tokens,
-                steps=total.steps + usage.steps,
-                by_role=by_role,
-            )
-        return total
+        return Usage.total([run.trace.usage() for run in self._runs])
 
     def spent(self) -> int:
         """Tokens that were generated, those of calls that were cut off included."""
         return sum(run.budget.spent for run in self._runs)
 
-    def finish(self, index: int) -> Finish:
-        """Why one choice ended."""
-        answer = self._narrators[index].answer
-        return answer.finish if answer else "length"
-
     def _finish(self) -> Finish:
         """Why the request ended, for the metrics: the strongest reason of its choices."""
-        reasons = {answer.finish for answer in self.answers}
+        reasons = {self.finish(index) for index in range(self.choices)}
         return "length" if "length" in reasons else "tool_calls" if "tool_calls" in reasons else "stop"
 
 

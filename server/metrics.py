@@ -137,11 +137,15 @@ class Watch:
         self._bound.steps.observe(usage.steps)
         self._bound.used.observe(usage.completion_tokens / budget)
 
-    def spent(self, usage: Usage, generated: int) -> None:
-        """What the request cost, however it ended; `generated` includes the tokens of calls that were cut off."""
-        self._bound.prompt.inc(usage.prompt_tokens)
-        self._bound.generated.inc(generated)
-        self._bound.reasoning.inc(generated - usage.completion_tokens + usage.reasoning_tokens)
+    def spent(self, usage: Usage, generated: int, before: Usage) -> None:
+        """What the request cost, however it ended.
+
+        `generated` includes the tokens of calls that were cut off; `before` is what another replica has counted.
+        """
+        reasoning = generated - usage.completion_tokens + usage.reasoning_tokens
+        self._bound.prompt.inc(max(usage.prompt_tokens - before.prompt_tokens, 0))
+        self._bound.generated.inc(max(generated - before.completion_tokens, 0))
+        self._bound.reasoning.inc(max(reasoning - before.reasoning_tokens, 0))
 
     def _answered(self, now: float) -> None:
         self._answering = True

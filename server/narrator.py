@@ -2,15 +2,20 @@
 
 The step that started first is told as it is generated; what the others say meanwhile waits until their turn. So the
 text is the same whether it is streamed or not, and however the steps interleave.
+
+A run that another replica takes up is told from the beginning again. A narrator that is given what was `told` leaves
+that out, by step, and goes on in the middle of a word; only an engine that does not repeat itself makes it start a step
+anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from decoders.core.events import Answer, Delta, Event, StepFinished, StepStarted
+from decoders.core.thinking import Channel
 
 BREAK = "\n\n"
 
@@ -23,18 +28,23 @@ class Piece:
     text: str
     key: str
     role: str
+    channel: Channel = "answer"
+    """Where the step said it."""
 
 
 class Narrator:
     """One run's story: reasoning of all steps, and the answer part of final steps as content."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Iterable[Piece] = ()) -> None:
         self.answer: Answer | None = None
         self._waiting: dict[str, list[Delta]] = {}
         self._finished: set[str] = set()
         self._told: tuple[str, str] | None = None
         self._content: list[str] = []
         self._pieces: list[Piece] = []
+        self._said: dict[tuple[str, str], _Said] = {}
+        for piece in told:
+            self._remember(piece)
 
     def tell(self, batch: Iterable[Event]) -> list[Piece]:
         """What there is to show after these events; neighbours of one kind and step come as one piece."""
@@ -52,7 +62,18 @@ class Narrator:
                 self._end(event)
         return self._pieces
 
+    def _remember(self, piece: Piece) -> None:
+        place, text = (piece.key, piece.channel), piece.text
+        if piece.kind == "content":
+            self._content.append(text)
+        else:
+            text = text if self._told in (None, place) else text.removeprefix(BREAK)
+            self._told = place
+        self._said.setdefault(place, _Said()).text += text
+
     def _delta(self, delta: Delta) -> None:
+        if self._said and not (delta := self._unsaid(delta)).text:
+            return
         if delta.final and delta.channel == "answer":
             self._content.append(delta.text)
             self._show("content", delta.text, delta)
@@ -60,6 +81,24 @@ class Narrator:
             self._reason(delta)
         else:
             self._waiting[delta.key].append(delta)
+
+    def _unsaid(self, delta: Delta) -> Delta:
+        """What of a delta has not been told before; without text where all of it has."""
+        place = (delta.key, delta.channel)
+        said = self._said.get(place)
+        if said is None:
+            return delta
+        rest = said.text[said.matched :]
+        if rest.startswith(delta.text):
+            said.matched += len(delta.text)
+            return replace(delta, text="")
+        if delta.text.startswith(rest):
+            del self._said[place]
+            return replace(delta, text=delta.text[len(rest) :])
+        if delta.final and delta.channel == "answer":
+            return replace(delta, text="")  # the answer is told in full once it is there
+        del self._said[place]
+        return replace(delta, text=BREAK + said.text[: said.matched] + delta.text)
 
     def _turn(self, *, everything: bool) -> None:
         """Close finished steps from the front and let the next one speak."""
@@ -86,7 +125,15 @@ class Narrator:
 
     def _show(self, kind: Literal["reasoning", "content"], text: str, delta: Delta) -> None:
         last = self._pieces[-1] if self._pieces else None
-        if last is not None and last.kind == kind and last.key == delta.key:
+        if last is not None and (last.kind, last.key, last.channel) == (kind, delta.key, delta.channel):
             last.text += text
         else:
-            self._pieces.append(Piece(kind, text, delta.key, delta.role))
+            self._pieces.append(Piece(kind, text, delta.key, delta.role, delta.channel))
+
+
+@dataclass(slots=True)
+class _Said:
+    """What a step had told before it was taken over, and how much of it has come again."""
+
+    text: str = ""
+    matched: int = 0

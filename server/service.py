@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from decoders import Decoder, build, registry
@@ -19,12 +20,16 @@ from decoders.core.errors import InvalidRequest, UnknownDecoder, UnknownModel
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.run import Run
 from decoders.core.task import Model, Reply, Task
+from decoders.core.trace import Step
 from server import wishes
 from server.budgets import Effort, purse
 
 _REPLY = {"stop", "logprobs", "structure"}
 """Fields of a request's sampling that are about the reply, not about every step on the way to it."""
 _SAMPLING = {f.name for f in fields(Sampling)} - {"max_tokens", "seed", "n"} - _REPLY
+
+Journal = Callable[[int, Step], Awaitable[None]]
+"""Takes each finished step of each choice, by its index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +131,13 @@ class Service:
             deadline=ask.deadline,
         )
 
-    def runs(self, order: Order) -> list[Run]:
-        """A run for each choice. The purse is the request's: they get equal shares of it, seeds count up to `n`."""
+    def runs(
+        self, order: Order, recorded: Mapping[int, Sequence[Step]] | None = None, journal: Journal | None = None
+    ) -> list[Run]:
+        """A run for each choice. The purse is the request's: they get equal shares of it, seeds count up to `n`.
+
+        `recorded` are the steps of each choice that need not be generated again; `journal` takes those that are.
+        """
         whole = Budget(order.budget, None if order.deadline is None else time.monotonic() + order.deadline)
         shares = [whole] if order.choices == 1 else whole.split(order.choices)
         return [
@@ -138,6 +148,8 @@ class Service:
                 sampling=order.sampling,
                 reply=order.reply,
                 seed=order.seed + i % order.n,
+                recorded=(recorded or {}).get(i, ()),
+                journal=partial(journal, i) if journal else None,
             )
             for i, share in enumerate(shares)
         ]

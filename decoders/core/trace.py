@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -76,6 +76,18 @@ class Usage(BaseModel):
     reasoning_tokens: int = 0
     steps: int = 0
     by_role: dict[str, int] = Field(default_factory=dict)
+
+    @classmethod
+    def total(cls, parts: Sequence[Usage]) -> Usage:
+        """The sum of several runs' usage."""
+        if len(parts) == 1:
+            return parts[0]
+        by_role: dict[str, int] = {}
+        for part in parts:
+            for role, tokens in part.by_role.items():
+                by_role[role] = by_role.get(role, 0) + tokens
+        counts = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "steps")
+        return cls(**{name: sum(getattr(part, name) for part in parts) for name in counts}, by_role=by_role)
 
 
 class Trace(BaseModel):

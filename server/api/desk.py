@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,12 +11,14 @@ from typing import Any, Protocol
 from fastapi import Request
 from fastapi.responses import Response
 
+from decoders.core.trace import Step, Trace, Usage
 from server.api.sse import EventStream, Failure, failure_event
 from server.connections import Connections
 from server.generation import Generation
 from server.metrics import Metrics
 from server.narrator import Piece
-from server.service import Ask, Service
+from server.report import Report
+from server.service import Ask, Journal, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,22 @@ class Desk:
     metrics: Metrics
     keep_alive: float
 
-    def generation(self, ask: Ask) -> Generation:
-        """What an ask comes to; nothing has started yet. Raises `InvalidRequest` naming the field."""
+    def generation(
+        self,
+        ask: Ask,
+        steps: Mapping[int, Sequence[Step]] | None = None,
+        journal: Journal | None = None,
+        said: Sequence[Sequence[Piece]] = (),
+    ) -> Generation:
+        """What an ask comes to; nothing has started yet. Raises `InvalidRequest` naming the field.
+
+        A run that was begun elsewhere has `steps` behind it by choice, of which this was `said`.
+        """
         order = self.service.order(ask)
-        return Generation(order, self.service.runs(order), self.metrics.watch(order.model, order.decoder.name))
+        runs = self.service.runs(order, steps, journal)
+        watch = self.metrics.watch(order.model, order.decoder.name)
+        before = Usage.total([Trace(steps=list(done)).usage() for done in (steps or {}).values()])
+        return Generation(order, runs, watch, said, before)
 
     async def prompt_ids(self, generation: Generation) -> list[tuple[int, ...]]:
         """The ids of each prompt. Raises `InvalidRequest` where the decoder or the engine has none to show."""
@@ -74,15 +88,15 @@ class Writer(Protocol):
         ...
 
 
-async def tell(generation: Generation, writer: Writer) -> AsyncGenerator[bytes, None]:
-    """A generation as server-sent events, as many in one piece as there are."""
-    unfinished = set(range(generation.order.choices))
+async def tell(report: Report, writer: Writer) -> AsyncGenerator[bytes, None]:
+    """A generation, or the recording of one, as server-sent events, as many in one piece as there are."""
+    unfinished = set(range(report.choices))
     data = b"".join(writer.begin(index) for index in sorted(unfinished))
-    async with aclosing(generation.pieces()) as batches:
+    async with aclosing(report.pieces()) as batches:
         async for batch in batches:
             for index, piece in batch:
                 data += writer.piece(index, piece)
-            for index in [i for i in sorted(unfinished) if generation.answer(i)]:
+            for index in [i for i in sorted(unfinished) if report.answer(i)]:
                 unfinished.remove(index)
                 data += writer.finish(index, last=not unfinished)
             # the end goes out together with what follows it, and nothing before the first piece

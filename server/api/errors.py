@@ -17,6 +17,8 @@ from starlette.exceptions import HTTPException
 
 from decoders.core.errors import EngineUnavailable, InvalidOutput, InvalidRequest, LongThinkError, UnknownModel
 from server.connections import ClientLeft, Refused
+from server.report import Cancelled, Failed, Gone
+from server.store.base import StoreUnavailable
 
 CLIENT_LEFT = 499
 """nginx's status for a request whose client has gone; it is logged, nobody receives it."""
@@ -46,6 +48,15 @@ def describe(error: Exception) -> tuple[int, dict[str, Any]]:
         case InvalidOutput():
             # no 5xx: official clients repeat those by themselves, and every repetition spends the budget again
             return 422, body(str(error), "invalid_request_error", None, "invalid_structured_output")
+        case Failed():
+            told = error.error
+            return told["status"], body(told["message"], told["type"], told["param"], told["code"])
+        case Gone():
+            return 404, body(str(error), "invalid_request_error", None, "response_not_found")
+        case Cancelled():
+            return 409, body(str(error), "invalid_request_error", None, "response_cancelled")
+        case StoreUnavailable():
+            return 503, body("the store cannot be reached now", "server_error", None, "store_unavailable")
         case Refused():
             return 503, body(str(error), "server_error", None, "overloaded")
         case EngineUnavailable():

@@ -29,6 +29,7 @@ class Request(Wire):
         """A request from its decoded JSON. Raises `InvalidRequest` naming the field."""
         if not isinstance(body, dict):
             raise InvalidRequest("the body is a JSON object", code="invalid_json")
+        body = dict(body)
         refuse_unsupported(body, cls.unsupported)
         try:
             return cls.model_validate(body)

@@ -7,20 +7,19 @@ answer show what is said while it is said, and where a decoder in the end prefer
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from decoders.core.errors import InvalidRequest, LongThinkError
+from decoders.core.errors import LongThinkError
 from decoders.core.messages import ToolCall
 from decoders.core.trace import Usage
 from server.api import errors, wire
 from server.api.responses_items import new_id
 from server.api.vendor import longthink
-from server.generation import Generation
 from server.narrator import BREAK, Piece
+from server.report import Cancelled, Report
 
 log = logging.getLogger("longthink")
 
@@ -28,9 +27,9 @@ log = logging.getLogger("longthink")
 class ResponseWriter:
     """Writes one response; `head` is what never changes of its object."""
 
-    def __init__(self, head: Mapping[str, Any], generation: Generation, *, logprobs: bool) -> None:
+    def __init__(self, head: Mapping[str, Any], report: Report, *, logprobs: bool) -> None:
         self._head = head
-        self._generation = generation
+        self._report = report
         self._logprobs = logprobs
         self._status = "queued" if head["background"] else "in_progress"
         self._more: dict[str, Any] = {"error": None, "incomplete_details": None, "usage": None, "completed_at": None}
@@ -39,32 +38,25 @@ class ResponseWriter:
         self._said: dict[str, list[str]] = {}
         self._step = ""
         self._number = 0
-        self._log: list[bytes] = []
 
     @property
     def done(self) -> bool:
         """Whether nothing will change any more."""
         return self._status not in ("queued", "in_progress")
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> bytes:
         """The response object as it is now."""
-        output = self._output if self.done else []
-        return {**self._head, "status": self._status, "output": output, **self._more}
-
-    def drain(self) -> list[bytes]:
-        """The events since the last call."""
-        events, self._log = self._log, []
-        return events
+        return orjson.dumps(self._object())
 
     def begin(self, index: int) -> bytes:
         """The events before the first item, once."""
         if self._number:
             return b""
-        data = self._event("response.created", response=self.body())
+        data = self._event("response.created", response=self._object())
         if self._status == "queued":
-            data += self._event("response.queued", response=self.body())
+            data += self._event("response.queued", response=self._object())
             self._status = "in_progress"
-        return data + self._event("response.in_progress", response=self.body())
+        return data + self._event("response.in_progress", response=self._object())
 
     def piece(self, index: int, piece: Piece) -> bytes:
         """Text of the reasoning, a part for each step, or of the answer."""
@@ -85,8 +77,8 @@ class ResponseWriter:
 
     def finish(self, index: int, *, last: bool) -> bytes:
         """The end of the open items, and the calls of functions."""
-        generation, done = self._generation, self._generation.completion(0)
-        data, text = self._close_reasoning(), generation.text(0)
+        done, text = self._report.completion(0), self._report.text(0)
+        data = self._close_reasoning()
         if text or "message" in self._open:
             found = wire.logprobs_object(done, self._logprobs)
             data += self._open_message() + self._close_message(text, found["content"] if found else [])
@@ -96,39 +88,42 @@ class ResponseWriter:
 
     def end(self) -> bytes:
         """The last event, with the whole response."""
-        cut = self._generation.finish(0) == "length"
+        cut = self._report.finish(0) == "length"
         if cut:
             self._more["incomplete_details"] = {"reason": "max_output_tokens"}
         return self._end("incomplete" if cut else "completed")
 
     def failure(self, error: Exception) -> bytes:
-        """The last event of a response that failed."""
+        """The last event of a response that failed, or that somebody has cancelled."""
+        if isinstance(error, Cancelled):
+            return self._end("cancelled")
         if not isinstance(error, LongThinkError):
             log.error("a response failed", exc_info=error)
-        told = errors.describe(error)[1]["error"]
-        code = "invalid_prompt" if isinstance(error, InvalidRequest) else "server_error"
-        self._more["error"] = {"code": code, "message": told["message"]}
+        status, told = errors.describe(error)
+        code = "invalid_prompt" if status in (400, 404) else "server_error"
+        self._more["error"] = {"code": code, "message": told["error"]["message"]}
         return self._end("failed")
 
-    def cancel(self) -> bytes:
-        """The last event of a response that somebody has cancelled."""
-        return self._end("cancelled")
+    def _object(self) -> dict[str, Any]:
+        output = self._output if self.done else []
+        return {**self._head, "status": self._status, "output": output, **self._more}
 
     def _end(self, status: str) -> bytes:
         self._status = status
-        self._more["completed_at"] = time.time() if status == "completed" else None
-        usage, spent = self._generation.usage(), self._generation.spent()
+        facts = self._report.facts()
+        self._more["completed_at"] = facts.ended if status == "completed" else None
+        usage, spent = facts.usage, facts.spent
         # nothing of what was cut off became an answer
         thought = usage.reasoning_tokens + spent - usage.completion_tokens
         usage = usage.model_copy(update={"completion_tokens": spent, "reasoning_tokens": thought})
         self._more["usage"] = usage_object(usage)
-        self._more["longthink"] = longthink(self._generation)
+        self._more["longthink"] = longthink(self._report)
         # OpenAI has no event of its own for cancelled responses
         event = "incomplete" if status == "cancelled" else status
         for kind, index in self._open.items():
             self._settle(kind)
             self._output[index]["status"] = "incomplete"
-        return self._event(f"response.{event}", response=self.body())
+        return self._event(f"response.{event}", response=self._object())
 
     def _open_message(self) -> bytes:
         if "message" in self._open:
@@ -139,7 +134,7 @@ class ResponseWriter:
     def _close_message(self, text: str, logprobs: list[dict[str, Any]]) -> bytes:
         self._said["message"] = [text]
         self._output[self._open["message"]]["content"][-1]["logprobs"] = logprobs
-        cut = self._generation.finish(0) == "length"
+        cut = self._report.finish(0) == "length"
         data = self._close_part("message", "response.output_text.done", logprobs=logprobs)
         return data + self._close_item("message", "incomplete" if cut else "completed")
 
@@ -160,7 +155,7 @@ class ResponseWriter:
         return data + self._close_item("function_call", "completed")
 
     def _open_item(self, item: dict[str, Any]) -> bytes:
-        item = {"id": new_id(item["type"]), **item, "status": "in_progress"}
+        item = {"id": new_id(item["type"], f"{self._head['id']}/{len(self._output)}"), **item, "status": "in_progress"}
         self._open[item["type"]] = len(self._output)
         self._output.append(item)
         return self._event("response.output_item.added", output_index=len(self._output) - 1, item=item)
@@ -198,8 +193,7 @@ class ResponseWriter:
     def _event(self, kind: str, **fields: Any) -> bytes:
         told = orjson.dumps({"type": kind, "sequence_number": self._number, **fields})
         self._number += 1
-        self._log.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), told))
-        return self._log[-1]
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), told)
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -51,10 +51,10 @@ def turns(found: Iterable[Item], name: str = "input") -> list[Turn]:
     return told
 
 
-def new_id(kind: str) -> str:
-    """An id for an item of this kind."""
+def new_id(kind: str, place: str = "") -> str:
+    """An id for an item of this kind: the same for the same `place`, a new one without."""
     prefix = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}[kind]
-    return f"{prefix}_{uuid.uuid4().hex}"
+    return f"{prefix}_{(uuid.uuid5(uuid.NAMESPACE_OID, place) if place else uuid.uuid4()).hex}"
 
 
 def _complete(item: Any, where: str) -> Item:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.generation import Generation
+from server.report import Report
 
 
-def longthink(generation: Generation) -> dict[str, Any]:
+def longthink(report: Report) -> dict[str, Any]:
     """Decoder with all options and what it has chosen by itself, seed, steps, tokens by role, budget and spending."""
-    order, usage = generation.order, generation.usage()
+    facts = report.facts()
     return {
-        "decoder": generation.decoder,
-        "seed": order.seed,
-        "steps": usage.steps,
-        "by_role": usage.by_role,
-        "budget": {"tokens": order.budget, "spent": usage.completion_tokens},
+        "decoder": facts.decoder,
+        "seed": facts.seed,
+        "steps": facts.usage.steps,
+        "by_role": facts.usage.by_role,
+        "budget": {"tokens": facts.budget, "spent": facts.usage.completion_tokens},
     }

@@ -59,6 +59,8 @@ class ChatRequest(Sampled):
     """Add the `token_ids` of each choice, thinking included, and the `prompt_token_ids`; the decoder is `direct`."""
     include_reasoning: Flag = None
     """Whether the reasoning is sent; it is by default."""
+    background: Flag = None
+    """Ours: return at once and go on without a client; ask for the answer under the completion's id."""
     stop: StopField = ()
     logprobs: Flag = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -114,6 +116,12 @@ class ChatRequest(Sampled):
             seed=self.seed,
             n=self.n or 1,
         )
+
+    def check_durable(self) -> None:
+        """Raises `InvalidRequest` for what a run that outlives its request cannot give."""
+        if self.return_token_ids:
+            message = "return_token_ids is not supported in the background or with an idempotency key"
+            raise InvalidRequest(message, param="return_token_ids", code="unsupported_parameter")
 
     def _limit(self) -> tuple[int | None, str]:
         if self.max_completion_tokens is None:

@@ -92,6 +92,9 @@ class Runs(Protocol):
     its readers are told, numbered from 0. All writing with a lease raises `LeaseLost` when it is no longer valid.
     """
 
+    durable: bool
+    """Whether what is kept outlives this process, so that others can go on with it."""
+
     async def put(self, response: Stored) -> None:
         """Keep a response that is done when it is kept: no lease, no logs."""
         ...
@@ -145,7 +148,7 @@ class Runs(Protocol):
         ...
 
     async def release(self, lease: Lease) -> None:
-        """Give a run to whoever claims it next; nothing where the lease is lost."""
+        """Give a run to whoever claims it next: the lease is lost with that; nothing where it was lost before."""
         ...
 
     async def cancel(self, id: str) -> None:
@@ -201,13 +204,3 @@ class Store(Runs, Values, Counters, Protocol):
     async def aclose(self) -> None:
         """Let go of files and connections; leases stay."""
         ...
-
-
-class ResponseStore(Protocol):
-    """The store before runs were durable; goes as soon as the responses stand on `Store`."""
-
-    async def put(self, response: Stored) -> None: ...  # noqa: D102
-    async def get(self, id: str) -> Stored | None: ...  # noqa: D102
-    async def delete(self, id: str) -> bool: ...  # noqa: D102
-    async def append(self, id: str, events: Sequence[bytes]) -> None: ...  # noqa: D102
-    def follow(self, id: str, after: int) -> AsyncGenerator[Sequence[bytes], None]: ...  # noqa: D102

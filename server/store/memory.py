@@ -1,103 +1,212 @@
-"""Responses in this process's memory. Rule: what it takes is bounded by number, age and bytes; running ones stay."""
+# ruff: noqa: D102
+"""Runs, values and counters in this process's memory. Rule: what it takes is bounded; what goes on is never dropped."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from server.store.base import Stored
+from server.store.base import Lease, LeaseLost, Limit, Renewal, Stored, Taken
 
 
-class _Entry:
-    """A response with its events."""
-
+class _Run:
     def __init__(self, response: Stored, now: float) -> None:
         self.response = response
-        self.events: list[bytes] = []
+        self.entries: list[bytes] = []
+        self.steps: list[bytes] = []
         self.size = response.size
-        self.changed = now
-        self.gone = False
+        self.age = now
+        self.lease: Lease | None = None
+        self.until = 0.0
+        self.cancelled = self.gone = False
         self.signal = asyncio.Event()
 
     def change(self, now: float) -> None:
-        """Wake up who follows."""
-        self.changed = now
+        self.age = now
         self.signal.set()
         self.signal = asyncio.Event()
 
 
 class MemoryStore:
-    """At most `limit` responses and `max_bytes` bytes, each for `seconds` after its last change."""
+    """At most `limit` responses and `max_bytes` bytes, each for `seconds` after its end."""
 
     def __init__(
-        self, *, limit: int, seconds: float, max_bytes: int, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        limit: int,
+        seconds: float,
+        max_bytes: int,
+        lease_seconds: float = 15.0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self.durable = False
+        self.lease_seconds = lease_seconds
         self._limit, self._seconds, self._max_bytes, self._clock = limit, seconds, max_bytes, clock
-        self._entries: dict[str, _Entry] = {}
+        self._runs: dict[str, _Run] = {}
         self._size = 0
+        self._values: dict[str, tuple[bytes, float]] = {}
+        self._counts: dict[tuple[str, int, int], int] = {}
+        self._change = asyncio.Event()
 
     async def put(self, response: Stored) -> None:
-        """Keep a response, or what has become of it."""
-        entry = self._entries.get(response.id)
-        if entry is None:
-            entry = self._entries[response.id] = _Entry(response, self._clock())
-            self._size += entry.size
-        else:
-            self._grow(entry, response.size - entry.response.size)
-            entry.response = response
-            entry.change(self._clock())
-        self._forget()
+        self._add(response)
+
+    async def create(self, response: Stored, holder: str) -> Lease:
+        run = self._add(response)
+        run.lease, run.until = Lease(response.id, holder, 1), self._clock() + self.lease_seconds
+        return run.lease
 
     async def get(self, id: str) -> Stored | None:
-        """The response of this id, if it is still there."""
         self._forget()
-        entry = self._entries.get(id)
-        return entry.response if entry else None
+        run = self._runs.get(id)
+        return run.response if run else None
 
     async def delete(self, id: str) -> bool:
-        """Forget a response with its events; whether it was there."""
-        entry = self._entries.get(id)
-        if entry is not None:
-            self._drop(entry)
-        return entry is not None
+        run = self._runs.get(id)
+        if run is not None:
+            self._drop(run)
+        return run is not None
 
-    async def append(self, id: str, events: Sequence[bytes]) -> None:
-        """Add events to the log of a response that is kept."""
-        entry = self._entries.get(id)
-        if entry is not None and events:
-            entry.events += events
-            self._grow(entry, sum(map(len, events)))
-            entry.change(self._clock())
+    async def update(self, lease: Lease, body: bytes) -> None:
+        run = self._held(lease)
+        self._grow(run, len(body) - len(run.response.body))
+        run.response = dataclasses.replace(run.response, body=body)
+
+    async def append(self, lease: Lease, entries: Sequence[bytes]) -> None:
+        run = self._held(lease)
+        run.entries += entries
+        self._grow(run, sum(map(len, entries)))
+        run.change(self._clock())
+
+    async def record(self, lease: Lease, steps: Sequence[bytes]) -> None:
+        run = self._held(lease)
+        run.steps += steps
+        self._grow(run, sum(map(len, steps)))
+
+    async def finish(self, lease: Lease, body: bytes, entries: Sequence[bytes]) -> None:
+        run = self._held(lease)
+        run.entries += entries
+        self._grow(run, sum(map(len, entries)) + len(body) - len(run.response.body))
+        run.response = dataclasses.replace(run.response, body=body, done=True)
+        run.lease = None
+        run.change(self._clock())
+        self._forget()
+
+    async def steps(self, id: str) -> list[bytes]:
+        run = self._runs.get(id)
+        return list(run.steps) if run else []
+
+    async def entries(self, id: str) -> list[bytes]:
+        run = self._runs.get(id)
+        return list(run.entries) if run else []
 
     async def follow(self, id: str, after: int) -> AsyncGenerator[Sequence[bytes], None]:
-        """The events numbered above `after`, then further ones as they come."""
-        entry = self._entries.get(id)
-        position = after + 1
-        while entry is not None:
-            signal, events = entry.signal, entry.events[position:]
-            if events:
-                position += len(events)
-                yield events
-            elif entry.response.done or entry.gone:
+        run, position = self._runs.get(id), after + 1
+        while run is not None:
+            signal, entries = run.signal, run.entries[position:]
+            if entries:
+                position += len(entries)
+                yield entries
+            elif run.response.done or run.gone:
                 return
             else:
                 await signal.wait()
 
-    def _grow(self, entry: _Entry, size: int) -> None:
-        entry.size += size
+    async def renew(self, holder: str, leases: Sequence[Lease]) -> Renewal:
+        lost, cancelled = set[str](), set[str]()
+        for lease in leases:
+            run = self._runs.get(lease.id)
+            if run is None or run.lease != lease:
+                lost.add(lease.id)
+                continue
+            run.until = self._clock() + self.lease_seconds
+            if run.cancelled:
+                cancelled.add(lease.id)
+        return Renewal(frozenset(lost), frozenset(cancelled))
+
+    async def claim(self, holder: str, most: int) -> list[Lease]:
+        now, found = self._clock(), list[Lease]()
+        for id, run in self._runs.items():
+            if len(found) < most and run.lease is not None and run.until <= now:
+                run.lease, run.until = Lease(id, holder, run.lease.number + 1), now + self.lease_seconds
+                found.append(run.lease)
+        return found
+
+    async def release(self, lease: Lease) -> None:
+        run = self._runs.get(lease.id)
+        if run is not None and run.lease == lease:
+            run.lease, run.until = dataclasses.replace(lease, holder=""), 0.0
+            self._changed()
+
+    async def cancel(self, id: str) -> None:
+        run = self._runs.get(id)
+        if run is not None and run.lease is not None:
+            run.cancelled = True
+            self._changed()
+
+    async def changed(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._change.wait()
+        except TimeoutError:
+            pass
+
+    async def value(self, key: str) -> bytes | None:
+        kept = self._values.get(key)
+        return kept[0] if kept and kept[1] > self._clock() else None
+
+    async def keep(self, key: str, value: bytes, seconds: float, *, new: bool = False) -> bool:
+        if new and await self.value(key) is not None:
+            return False
+        self._values[key] = (value, self._clock() + seconds)
+        return True
+
+    async def forget(self, key: str) -> None:
+        self._values.pop(key, None)
+
+    async def take(self, wanted: Sequence[tuple[Limit, int]]) -> Taken:
+        raise NotImplementedError
+
+    async def give_back(self, wanted: Sequence[tuple[Limit, int]], time: float) -> None:
+        raise NotImplementedError
+
+    async def ready(self) -> bool:
+        return True
+
+    async def aclose(self) -> None:
+        pass
+
+    def _held(self, lease: Lease) -> _Run:
+        run = self._runs.get(lease.id)
+        if run is None or run.lease != lease:
+            raise LeaseLost(f"the run {lease.id} is somebody else's now, or was deleted")
+        return run
+
+    def _changed(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+    def _add(self, response: Stored) -> _Run:
+        run = self._runs[response.id] = _Run(response, self._clock())
+        self._size += run.size
+        self._forget()
+        return run
+
+    def _grow(self, run: _Run, size: int) -> None:
+        run.size += size
         self._size += size
 
     def _forget(self) -> None:
-        """Drop what is too old, and of the rest the oldest that are done while there is too much."""
         now = self._clock()
-        for entry in [e for e in self._entries.values() if e.response.done]:
-            crowded = len(self._entries) > self._limit or self._size > self._max_bytes
-            if crowded or now - entry.changed > self._seconds:
-                self._drop(entry)
+        for run in [r for r in self._runs.values() if r.response.done]:
+            crowded = len(self._runs) > self._limit or self._size > self._max_bytes
+            if crowded or now - run.age > self._seconds:
+                self._drop(run)
 
-    def _drop(self, entry: _Entry) -> None:
-        del self._entries[entry.response.id]
-        self._size -= entry.size
-        entry.gone = True
-        entry.change(self._clock())
+    def _drop(self, run: _Run) -> None:
+        del self._runs[run.response.id]
+        self._size -= run.size
+        run.gone = True
+        run.change(self._clock())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from decoders.core.events import Answer, Delta, Event, StepFinished, StepStarted
 from decoders.core.messages import ToolCall
 from decoders.core.thinking import Channel
 from decoders.core.trace import Completion
-from server.narrator import Narrator
+from server.narrator import Narrator, Piece
 
 
 def delta(key: str, text: str, channel: Channel = "reasoning", *, final: bool = False) -> Delta:
@@ -69,3 +71,49 @@ def test_an_answer_made_of_tool_calls_adds_no_text() -> None:
         called = Answer(Completion(text=text, answer=text, tool_calls=calls, finish="tool_calls"), "tool_calls")
         assert joined("content", [start, part], [called]) == "let me"
         assert joined("content", [start], [called]) == text
+
+
+STORY: list[Event] = [
+    StepStarted("0", "reason", False),
+    delta("0", "ab"),
+    delta("0", "cd"),
+    delta("0", "ef", "answer"),
+    StepFinished("0", "reason", 3, "stop", False),
+    StepStarted("1.0", "solve", False),
+    StepStarted("1.1", "solve", False),
+    delta("1.1", "xy"),
+    delta("1.0", "\n\ngh"),
+    StepFinished("1.1", "solve", 1, "stop", False),
+    StepFinished("1.0", "solve", 1, "stop", False),
+    StepStarted("2", "solve", True),
+    delta("2", "ij", final=True),
+    delta("2", "kl", "answer", final=True),
+    delta("2", "mn", "answer", final=True),
+    StepFinished("2", "solve", 3, "stop", False),
+    answer("klmn"),
+]
+
+
+@pytest.mark.parametrize("cut", range(len(STORY) + 1))
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_a_story_that_is_taken_up_goes_on_where_it_stood(cut: int, batch: int) -> None:
+    def tell(narrator: Narrator, events: list[Event]) -> list[Piece]:
+        groups = [events[i : i + batch] for i in range(0, len(events), batch)]
+        return [piece for group in groups for piece in narrator.tell(group)]
+
+    def texts(pieces: list[Piece]) -> dict[str, str]:
+        return {kind: "".join(p.text for p in pieces if p.kind == kind) for kind in ("reasoning", "content")}
+
+    before = tell(Narrator(), STORY[:cut])
+    after = tell(Narrator(before), STORY)
+    assert texts([*before, *after]) == texts(tell(Narrator(), STORY))
+
+
+def test_an_engine_that_does_not_repeat_itself_makes_a_step_begin_anew() -> None:
+    start = StepStarted("0", "solve", True)
+    before = Narrator().tell([start, delta("0", "one two", final=True)])
+    after = Narrator(before).tell([start, delta("0", "one ", final=True), delta("0", "three", final=True)])
+    assert "".join(piece.text for piece in [*before, *after]) == "one two\n\none three"
+    before = Narrator().tell([start, delta("0", "four", "answer", final=True)])
+    after = Narrator(before).tell([start, delta("0", "five", "answer", final=True), answer("five")])
+    assert "".join(piece.text for piece in [*before, *after]) == "four\n\nfive"

@@ -1,0 +1,128 @@
+"""What is known of a request's answer, whoever asks: the generation that makes it, or the log of one that was made.
+
+Rule: a response is written from a report and from the pieces before it, and from nothing else. So the same log gives
+the same bytes, to every reader and on every replica.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, Field
+
+from decoders.core.engine import Finish
+from decoders.core.errors import LongThinkError
+from decoders.core.events import Answer
+from decoders.core.trace import Completion, Usage
+from server.narrator import Piece
+
+
+class Cancelled(LongThinkError):
+    """Somebody has asked for an end of the run."""
+
+
+class Gone(LongThinkError):
+    """The run was deleted while it was read."""
+
+
+class Failed(LongThinkError):
+    """The run has failed elsewhere; `error` is the error on the wire, with its `status`."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(str(error.get("message", "")))
+        self.error = error
+
+
+class Facts(BaseModel):
+    """What is known at the end of a run: `ended` in seconds since the epoch, `error` as in `Failed`."""
+
+    decoder: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+    budget: int = 0
+    usage: Usage = Field(default_factory=Usage)
+    spent: int = 0
+    ended: float = 0.0
+    cancelled: bool = False
+    error: dict[str, Any] | None = None
+
+
+class Report(ABC):
+    """The answers to one request with what they cost; complete once `pieces` has been read to the end."""
+
+    choices: int
+    """How many answers there will be."""
+
+    @abstractmethod
+    def pieces(self) -> AsyncGenerator[list[tuple[int, Piece]], None]:
+        """What there is to show, by choice, as it arrives; an empty list when something began without a word."""
+
+    @abstractmethod
+    def answer(self, index: int) -> Answer | None:
+        """The answer of one choice, once it is there."""
+
+    @abstractmethod
+    def facts(self) -> Facts:
+        """Everything else, as far as it is known."""
+
+    def completion(self, index: int) -> Completion | None:
+        """The completion that became the answer of one choice, once it is there."""
+        answer = self.answer(index)
+        return answer.completion if answer else None
+
+    def text(self, index: int) -> str:
+        """The answer's text of one choice, empty before it is there."""
+        answer = self.answer(index)
+        return answer.text if answer else ""
+
+    def finish(self, index: int) -> Finish:
+        """Why one choice ended."""
+        answer = self.answer(index)
+        return answer.finish if answer else "length"
+
+    def usage(self) -> Usage:
+        """Exact counts, over all choices."""
+        return self.facts().usage
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a run's log: what was shown, the answers that came, and in the last line the facts."""
+
+    pieces: tuple[tuple[int, Piece], ...] = ()
+    answers: Mapping[int, Answer] | None = None
+    facts: Facts | None = None
+
+    def dump(self) -> bytes:
+        """As JSON."""
+        line: dict[str, Any] = {"pieces": [[i, p.kind, p.text, p.key, p.role, p.channel] for i, p in self.pieces]}
+        if self.answers:
+            line["answers"] = [
+                [i, a.completion and a.completion.model_dump(mode="json"), a.finish] for i, a in self.answers.items()
+            ]
+        if self.facts is not None:
+            line["facts"] = self.facts.model_dump(mode="json")
+        return orjson.dumps(line)
+
+    @classmethod
+    def load(cls, data: bytes) -> Entry:
+        """From JSON."""
+        line = orjson.loads(data)
+        answers = {
+            i: Answer(None if done is None else Completion.model_validate(done), finish)
+            for i, done, finish in line.get("answers", ())
+        }
+        facts = Facts.model_validate(line["facts"]) if "facts" in line else None
+        return cls(tuple((i, Piece(*piece)) for i, *piece in line["pieces"]), answers, facts)
+
+
+def told(entries: Iterable[Entry], choices: int) -> list[list[Piece]]:
+    """What was shown of each choice."""
+    found: list[list[Piece]] = [[] for _ in range(choices)]
+    for entry in entries:
+        for index, piece in entry.pieces:
+            found[index].append(piece)
+    return found

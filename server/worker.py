@@ -1,0 +1,206 @@
+"""One durable run while this replica holds it: taken up where it stands, generated for its log, ended or handed over.
+
+Rule: the log and the steps are written under the lease, so a worker that has lost it can go on for a moment and do no
+harm. While the store is out of reach it generates at most until the next step is finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import ParamSpec, Protocol, TypeVar
+
+from decoders.core.errors import LongThinkError
+from decoders.core.trace import Step
+from server.api import errors
+from server.connections import Connected, Refused
+from server.generation import Generation
+from server.narrator import Piece
+from server.report import Cancelled, Entry, Report, told
+from server.service import Ask, Journal
+from server.store.base import Lease, LeaseLost, Runs, Stored, StoreUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PAUSES = (0.05, 2.0)
+"""Seconds between attempts to reach the store: the first, and the longest."""
+
+log = logging.getLogger("longthink")
+
+
+class HandOver(LongThinkError):
+    """This replica stops after the step that it has just recorded."""
+
+
+class Body(Protocol):
+    """Writes the response of a run; a worker needs only the object in the end."""
+
+    def begin(self, index: int) -> bytes:
+        """A choice begins."""
+        ...
+
+    def piece(self, index: int, piece: Piece) -> bytes:
+        """Text of a choice."""
+        ...
+
+    def finish(self, index: int, *, last: bool) -> bytes:
+        """A choice has its answer; `last` when all have."""
+        ...
+
+    def end(self) -> bytes:
+        """What follows the last choice."""
+        ...
+
+    def failure(self, error: Exception) -> bytes:
+        """What follows where the run has failed or was cancelled."""
+        ...
+
+    def body(self) -> bytes:
+        """The object as it is now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A stored run as its API understands it: what is asked, and how the response to it is written."""
+
+    ask: Ask
+    writer: Callable[[Report], Body]
+
+
+Opener = Callable[[Stored], Work]
+"""Reads a stored run; one for each API that has runs in the background."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a run has behind it: recorded steps by choice, and the lines of its log."""
+
+    steps: Mapping[int, Sequence[Step]] = field(default_factory=dict)
+    entries: Sequence[Entry] = ()
+
+    @classmethod
+    async def read(cls, store: Runs, id: str) -> History:
+        """From the store."""
+        steps: dict[int, list[Step]] = {}
+        for line in await store.steps(id):
+            choice, _, step = line.partition(b" ")
+            steps.setdefault(int(choice), []).append(Step.model_validate_json(step))
+        return cls(steps, [Entry.load(line) for line in await store.entries(id)])
+
+
+class Begin(Protocol):
+    """Makes the generation that a worker reads."""
+
+    def __call__(
+        self, ask: Ask, steps: Mapping[int, Sequence[Step]], journal: Journal, said: Sequence[Sequence[Piece]], /
+    ) -> Generation:
+        """Over recorded `steps`, beside what was `said`. Raises `InvalidRequest` naming the field."""
+        ...
+
+
+class Worker:
+    """Makes one run; `draining` tells whether this replica is about to stop."""
+
+    def __init__(
+        self,
+        store: Runs,
+        connected: Connected,
+        begin: Begin,
+        work: Work,
+        history: History,
+        draining: Callable[[], bool],
+    ) -> None:
+        self.connected = connected
+        self._store, self._draining, self._history = store, draining, history
+        said = told(history.entries, work.ask.n)
+        self.generation = begin(work.ask, history.steps, self._record, said)
+        self._writer = work.writer(self.generation)
+        self._unfinished = set(range(self.generation.choices))
+        self._last = Entry()
+
+    def body(self) -> bytes:
+        """The response as it is now."""
+        return self._writer.body()
+
+    async def work(self, lease: Lease) -> None:
+        """Generate for the log; however it ends, the log says so, unless somebody else goes on with the run."""
+        self._lease = lease
+        error: Exception | None = None
+        try:
+            try:
+                async with self.connected:
+                    await self._generate()
+            except (Refused, HandOver):
+                if self._store.durable:
+                    raise
+                error = Refused("the server was shut down")
+            except LeaseLost:
+                raise
+            except Exception as failure:
+                error = failure
+            await self._finish(error)
+        except (Refused, HandOver, LeaseLost) as reason:
+            log.info("run %s left to others: %s", lease.id, reason)
+            with suppress(StoreUnavailable):  # then it lapses
+                await self._store.release(lease)
+
+    async def _generate(self) -> None:
+        for index in sorted(self._unfinished):
+            self._writer.begin(index)
+        for entry in self._history.entries:
+            self._write(entry)
+        await _insist(self._store.update, self._lease, self._writer.body())
+        async with aclosing(self.generation.pieces()) as batches:
+            async for batch in batches:
+                new = {i: answer for i in self._unfinished if (answer := self.generation.answer(i))}
+                entry = Entry(tuple(batch), new)
+                if self._unfinished == new.keys():
+                    self._last = entry  # it goes out together with what follows it
+                elif batch or new:
+                    self._write(entry)
+                    await _insist(self._store.append, self._lease, [entry.dump()])
+
+    def _write(self, entry: Entry) -> None:
+        for index, piece in entry.pieces:
+            self._writer.piece(index, piece)
+        for index in entry.answers or ():
+            self._unfinished.discard(index)
+            self._writer.finish(index, last=not self._unfinished)
+
+    async def _finish(self, error: Exception | None) -> None:
+        """The end of the log, and the object as it stays."""
+        facts = self.generation.facts()
+        if isinstance(error, Cancelled):
+            facts.cancelled = True
+        elif error is not None:
+            if not isinstance(error, LongThinkError):
+                log.error("run %s failed", self._lease.id, exc_info=error)
+            status, body = errors.describe(error)
+            facts.error = {"status": status, **body["error"]}
+        self._write(self._last)
+        self._writer.end() if error is None else self._writer.failure(error)
+        end = dataclasses.replace(self._last, facts=facts).dump()
+        await _insist(self._store.finish, self._lease, self._writer.body(), [end])
+
+    async def _record(self, choice: int, step: Step) -> None:
+        line = b"%d %b" % (choice, step.model_dump_json().encode())
+        await _insist(self._store.record, self._lease, [line])
+        if self._draining() and self._store.durable:
+            raise HandOver("the server is shutting down")
+
+
+async def _insist(operation: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:
+    """Try until the store can be reached."""
+    pause = _PAUSES[0]
+    while True:
+        try:
+            return await operation(*arguments, **named)
+        except StoreUnavailable:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _PAUSES[1])
