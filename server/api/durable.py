@@ -37,6 +37,7 @@ PREFIXES = {"/v1/chat/completions": "chatcmpl-", "/v1/responses": "resp_"}
 _KEY_LENGTH = 255
 _CLAIMED_SECONDS = 60.0
 """How long a key is taken by a request that may have died before its run was kept."""
+_KEY_SECONDS = 86_400.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,15 +116,22 @@ class Durable:
 
         With an idempotency key whoever comes again gets the same run, and nothing is begun twice.
         """
-        order = Order(self._path, sent, int(time.time()), None, deadline and time.time() + deadline)
-        known = await self._known(request, stored, sent)
-        if known is not None:
+        key = _Key.of(request, self._path, sent, stored)
+        if key is not None and (known := await key.claim(self._store)):
             return await self._answer(request, known, stream)
+        order = Order(self._path, sent, int(time.time()), None, deadline and time.time() + deadline)
         stored = dataclasses.replace(stored, order=order.dump())
-        worker = self._background.worker(self._background.open(stored))
-        order = dataclasses.replace(order, seed=worker.generation.order.seed)
-        stored = dataclasses.replace(stored, order=order.dump(), body=worker.body())
-        await self._background.start(stored, worker)
+        try:
+            worker = self._background.worker(self._background.open(stored))
+            order = dataclasses.replace(order, seed=worker.generation.order.seed)
+            stored = dataclasses.replace(stored, order=order.dump(), body=worker.body())
+            await self._background.start(stored, worker)
+        except BaseException:
+            if key is not None:
+                await self._store.forget(key.place)
+            raise
+        if key is not None:
+            await self._store.keep(key.place, key.value, _KEY_SECONDS)
         return await self._answer(request, stored, stream)
 
     async def stored(self, request: Request) -> Stored:
@@ -176,24 +184,38 @@ class Durable:
                 raise
             yield writer.failure(error)
 
-    async def _known(self, request: Request, stored: Stored, sent: Mapping[str, Any]) -> Stored | None:
-        """The run that was made before under the request's idempotency key. Raises where it was another request."""
-        key = request.headers.get(IDEMPOTENCY_KEY)
-        if key is None:
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Key:
+    """An idempotency key in the store: where it stands, and which run of which request it is for."""
+
+    place: str
+    value: bytes
+
+    @classmethod
+    def of(cls, request: Request, path: str, sent: Mapping[str, Any], stored: Stored) -> _Key | None:
+        """The request's key, if it has one."""
+        given = request.headers.get(IDEMPOTENCY_KEY)
+        if given is None:
             return None
-        if not 0 < len(key) <= _KEY_LENGTH:
+        if not 0 < len(given) <= _KEY_LENGTH:
             raise InvalidRequest(f"an idempotency key has 1 to {_KEY_LENGTH} characters", param=IDEMPOTENCY_KEY)
-        asked = orjson.dumps([self._path, sent], option=orjson.OPT_SORT_KEYS)
-        place = hashlib.sha256(f"{stored.owner}/{key}".encode()).hexdigest()
-        value = orjson.dumps([stored.id, hashlib.sha256(asked).hexdigest()])
-        if await self._store.keep(f"idempotency/{place}", value, _CLAIMED_SECONDS, new=True):
+        asked = orjson.dumps([path, sent], option=orjson.OPT_SORT_KEYS)
+        place = hashlib.sha256(f"{stored.owner}/{given}".encode()).hexdigest()
+        return cls(f"idempotency/{place}", orjson.dumps([stored.id, hashlib.sha256(asked).hexdigest()]))
+
+    async def claim(self, store: Store) -> Stored | None:
+        """The run that was made under the key before; None where this request is the first."""
+        if await store.keep(self.place, self.value, _CLAIMED_SECONDS, new=True):
             return None
-        id, digest = orjson.loads(await self._store.value(f"idempotency/{place}") or b'["", ""]')
-        if digest != hashlib.sha256(asked).hexdigest():
-            raise ApiError(400, "this idempotency key was used for another request", code="idempotency_key_reused")
-        found = await self._store.get(id)
+        id, digest = orjson.loads(await store.value(self.place) or b'["", ""]')
+        if digest != orjson.loads(self.value)[1]:
+            message = "this idempotency key was used for another request"
+            raise ApiError(400, message, code="idempotency_key_reused", param=IDEMPOTENCY_KEY)
+        found = await store.get(id)
         if found is None:
-            raise ApiError(409, "the first request with this key has not begun", code="idempotency_in_progress")
+            message = "the first request with this idempotency key has not begun yet, or its run is forgotten"
+            raise ApiError(409, message, code="idempotency_in_progress", param=IDEMPOTENCY_KEY)
         return found
 
 
