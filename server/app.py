@@ -22,6 +22,7 @@ from server.service import Service
 from server.settings import Settings
 from server.store.base import Store
 from server.store.memory import MemoryStore
+from server.webhooks import Webhooks
 
 
 def create_app(
@@ -42,7 +43,9 @@ def create_app(
     service = Service(served, decoder=settings.decoder, max_budget=settings.max_budget, effort=settings.effort)
     metrics = Metrics()
     desk = Desk(service, connections, metrics, settings.keep_alive_seconds)
-    background = Background(kept, connections, desk.generation, f"{socket.gethostname()}/{uuid.uuid4().hex[:12]}")
+    webhooks = Webhooks.of(settings)
+    holder = f"{socket.gethostname()}/{uuid.uuid4().hex[:12]}"
+    background = Background(kept, connections, desk.generation, holder, webhooks)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
@@ -53,6 +56,8 @@ def create_app(
         await background.aclose()
         for model in served.values():
             await model.engine.aclose()
+        if webhooks is not None:
+            await webhooks.aclose()
         await kept.aclose()
 
     app = FastAPI(

@@ -18,6 +18,7 @@ from server.connections import Connections, Refused
 from server.recording import Recording
 from server.report import Cancelled, Entry, Facts
 from server.store.base import Lease, LeaseLost, Store, Stored, StoreUnavailable
+from server.webhooks import PATH, Delivery, Webhooks
 from server.worker import Begin, History, Opener, Work, Worker
 
 _PATIENCE = 2.0
@@ -31,10 +32,13 @@ log = logging.getLogger("longthink")
 class Background:
     """The runs that this replica holds, by id. `holder` is its name in leases: no other replica has it."""
 
-    def __init__(self, store: Store, connections: Connections, begin: Begin, holder: str) -> None:
+    def __init__(
+        self, store: Store, connections: Connections, begin: Begin, holder: str, webhooks: Webhooks | None = None
+    ) -> None:
         self.openers: dict[str, Opener] = {}
         self._store, self._connections, self._begin, self._holder = store, connections, begin, holder
-        self._running: dict[str, tuple[Lease, Worker, asyncio.Task[None]]] = {}
+        self._webhooks = webhooks
+        self._running: dict[str, tuple[Lease, Worker | Delivery, asyncio.Task[None]]] = {}
 
     def open(self, stored: Stored) -> Work:
         """A stored run as its API understands it."""
@@ -44,7 +48,10 @@ class Background:
         """Ready to begin. Raises `InvalidRequest` naming the field, `Refused` when there is no room."""
         connections = self._connections
         connected = connections.enter(None)
-        return Worker(self._store, connected, self._begin, work, history or History(), lambda: connections.draining)
+        worker = Worker(self._store, connected, self._begin, work, history or History(), lambda: connections.draining)
+        if self._webhooks is not None:
+            worker.announce = self._announce
+        return worker
 
     async def start(self, stored: Stored, worker: Worker) -> None:
         """Keep a run and let it go on by itself."""
@@ -95,6 +102,9 @@ class Background:
         stored = await self._store.get(lease.id)
         if stored is None:
             return
+        if stored.id.startswith(PATH):
+            await self._deliver(lease, orjson.loads(stored.order)["run"])
+            return
         try:
             if lease.number > _TAKEOVERS:
                 raise LongThinkError(f"given up after {_TAKEOVERS} replicas")
@@ -120,7 +130,28 @@ class Background:
         writer.failure(error)
         await self._store.finish(lease, writer.body(), [Entry(facts=Facts(error=told)).dump()])
 
-    def _go(self, lease: Lease, worker: Worker) -> None:
-        task = asyncio.create_task(worker.work(lease), name=f"run {lease.id}")
-        self._running[lease.id] = (lease, worker, task)
-        task.add_done_callback(lambda _: self._running.pop(lease.id, None))
+    async def _announce(self, id: str) -> None:
+        """A run is about to be done: its delivery is kept before, so that it is not forgotten with this replica."""
+        stored = Delivery.stored(id)
+        if await self._store.get(stored.id) is None:
+            await self._deliver(await self._store.create(stored, self._holder), id)
+
+    async def _deliver(self, lease: Lease, run: str) -> None:
+        try:
+            connected = self._connections.enter(None)
+        except Refused:
+            await self._store.release(lease)
+        else:
+            if self._webhooks is not None:
+                self._go(lease, Delivery(self._store, self._webhooks, connected, run))
+
+    def _go(self, lease: Lease, work: Worker | Delivery) -> None:
+        task = asyncio.create_task(work.work(lease), name=f"run {lease.id}")
+        self._running[lease.id] = (lease, work, task)
+        task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        id = task.get_name().removeprefix("run ")
+        del self._running[id]
+        if not task.cancelled() and (error := task.exception()):
+            log.error("the work on %s broke off: it goes on when its lease has lapsed", id, exc_info=error)

@@ -186,6 +186,10 @@ class Settings(ModelOptions, BaseSettings):
     """How long such a response is kept once it is done."""
     stored_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     """Bytes that the kept responses may take."""
+    webhook_url: str | None = Field(default=None, pattern="^https?://")
+    """Told of every run that has ended in the background."""
+    webhook_secret: SecretStr | None = None
+    """Signs what is sent there: whsec_ and base64, as OpenAI's clients want it, or any text."""
     keep_alive_seconds: float = Field(default=15.0, gt=0)
     """A stream that is silent for this long gets a comment, so that no proxy cuts it."""
     reasoning_content: bool = False

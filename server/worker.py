@@ -117,6 +117,8 @@ class Worker:
         draining: Callable[[], bool],
     ) -> None:
         self.connected = connected
+        self.announce: Callable[[str], Awaitable[None]] | None = None
+        """Told of the run's id before its end is written."""
         self._store, self._draining, self._history = store, draining, history
         said = told(history.entries, work.ask.n)
         self.generation = begin(work.ask, history.steps, self._record, said)
@@ -185,6 +187,8 @@ class Worker:
             facts.error = {"status": status, **body["error"]}
         self._write(self._last)
         self._writer.end() if error is None else self._writer.failure(error)
+        if self.announce is not None:
+            await _insist(self.announce, self._lease.id)
         end = dataclasses.replace(self._last, facts=facts).dump()
         await _insist(self._store.finish, self._lease, self._writer.body(), [end])
 

@@ -24,6 +24,7 @@ from server.report import Cancelled, Failed, Report
 from server.service import Ask, Service
 from server.store.base import Stored
 from server.store.memory import MemoryStore
+from server.webhooks import Webhooks
 from server.worker import Work
 
 ASK = Ask("base", (Message("user", "How many?"),), decoder="rc", options={"turns": 4}, seed=7)
@@ -56,20 +57,28 @@ class Plain:
         return b""
 
     def body(self) -> bytes:
-        return orjson.dumps(self._lines)
+        return orjson.dumps({"lines": self._lines})
 
 
 class Replica:
     """One of several servers over the same store."""
 
-    def __init__(self, store: MemoryStore, ask: Ask = ASK, *, name: str = "a", delay: float = 0.0) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        ask: Ask = ASK,
+        *,
+        name: str = "a",
+        delay: float = 0.0,
+        webhooks: Webhooks | None = None,
+    ) -> None:
         self.engine = ScriptedEngine(speak, model="base", token_delay=delay)
         self.connections = Connections(100)
         service = Service(
             {"base": Model(self.engine, Pack.load("plain"))}, decoder="direct", max_budget=10_000, effort="max"
         )
         desk = Desk(service, self.connections, Metrics(), 15.0)
-        self.background = Background(store, self.connections, desk.generation, name)
+        self.background = Background(store, self.connections, desk.generation, name, webhooks)
         self.background.openers["plain"] = lambda stored: Work(ask, Plain)
 
     async def start(self, id: str) -> None:
@@ -115,13 +124,14 @@ async def ended(store: MemoryStore, id: str, choices: int = 1) -> tuple[Recordin
 
 
 async def reached(store: MemoryStore, read: Callable[[], Any], count: int) -> None:
-    """Wait until so much can be read, or the run is over."""
+    """Wait until so much can be read, at most until a run is over."""
 
     async def enough() -> bool:
         found = read()
-        found = await found if isinstance(found, Awaitable) else found
+        if not isinstance(found, Awaitable):
+            return len(found) >= count
         run = await store.get("run")
-        return len(found) >= count or (run is not None and run.done)
+        return len(await found) >= count or (run is not None and run.done)
 
     async with asyncio.timeout(10):
         while not await enough():  # noqa: ASYNC110
@@ -144,7 +154,7 @@ async def undisturbed(ask: Ask) -> tuple[Recording, list[tuple[int, str, str]], 
     recording, texts = await ended(store, "run", ask.n)
     found = await store.get("run")
     assert found is not None
-    return recording, texts, orjson.loads(found.body)
+    return recording, texts, orjson.loads(found.body)["lines"]
 
 
 DECODERS: list[tuple[str, dict[str, Any], int]] = [
@@ -182,7 +192,7 @@ def test_a_replica_dies_and_another_goes_on(decoder: str, options: dict[str, Any
         found = await store.get("run")
         assert found is not None
         assert found.done
-        assert [line for line in orjson.loads(found.body) if line[0] == "end"] == [body[-1]]
+        assert [line for line in orjson.loads(found.body)["lines"] if line[0] == "end"] == [body[-1]]
         steps = await store.steps("run")
         assert len(steps) == len({line.partition(b'"role"')[0] for line in steps}) == whole.usage().steps
         if done_before == whole.usage().steps:
@@ -224,7 +234,7 @@ def test_a_run_is_cancelled_by_whoever_holds_it() -> None:
             await ended(store, "run")
         found = await store.get("run")
         assert found is not None
-        assert orjson.loads(found.body)[-1][:2] == ["failure", "Cancelled"]
+        assert orjson.loads(found.body)["lines"][-1][:2] == ["failure", "Cancelled"]
 
     asyncio.run(scenario())
 
