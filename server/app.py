@@ -15,6 +15,7 @@ from decoders.core.task import Model
 from server.api import anthropic, chat, completions, decoders, errors, health, models, responses, tokenize
 from server.api.desk import Desk
 from server.background import Background
+from server.cache import Cache
 from server.connections import Connections
 from server.envelope import Envelope
 from server.metrics import Metrics
@@ -42,7 +43,8 @@ def create_app(
     )
     service = Service(served, decoder=settings.decoder, max_budget=settings.max_budget, effort=settings.effort)
     metrics = Metrics()
-    desk = Desk(service, connections, metrics, settings.keep_alive_seconds)
+    cache = Cache.of(settings, kept, served)
+    desk = Desk(service, connections, metrics, settings.keep_alive_seconds, cache)
     webhooks = Webhooks.of(settings)
     holder = f"{socket.gethostname()}/{uuid.uuid4().hex[:12]}"
     background = Background(kept, connections, desk.generation, holder, webhooks)

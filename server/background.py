@@ -125,7 +125,7 @@ class Background:
         log.error("run %s cannot be taken up", lease.id, exc_info=error)
         told = {"status": 500, "message": f"the run cannot be taken up: {error}", "type": "server_error"}
         told |= {"param": None, "code": "run_lost"}
-        writer = self.open(stored).writer(Recording(self._store, stored.id, 1))
+        writer = self.open(stored).writer(Recording(self._store.follow(stored.id, -1), 1))
         writer.begin(0)
         writer.failure(error)
         await self._store.finish(lease, writer.body(), [Entry(facts=Facts(error=told)).dump()])

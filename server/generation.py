@@ -63,16 +63,6 @@ class Generation(Report):
                 self._ended = time.time()
                 watch.spent(self.usage(), self.spent(), self._before)
 
-    async def reasoning(self) -> list[str]:
-        """Work to the end; what was thought on the way, for each choice."""
-        told = [list[str]() for _ in self._runs]
-        async with aclosing(self.pieces()) as merged:
-            async for batch in merged:
-                for index, piece in batch:
-                    if piece.kind == "reasoning":
-                        told[index].append(piece.text)
-        return ["".join(texts) for texts in told]
-
     def prompts(self) -> list[Prompt]:
         """What the engine will be given for each task. Raises `InvalidRequest` for decoders with several."""
         order, decoder = self.order, self.order.decoder

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from decoders.core.events import Answer
 from server.narrator import Piece
 from server.report import Cancelled, Entry, Facts, Failed, Gone, Report
-from server.store.base import Runs
 
 
 class Recording(Report):
-    """The log of one run, from its beginning, and on as it grows."""
+    """The log of one run: `lines` give it from its beginning, and on as it grows."""
 
-    def __init__(self, store: Runs, id: str, choices: int) -> None:
+    def __init__(self, lines: AsyncGenerator[Sequence[bytes], None], choices: int, *, cached: bool = False) -> None:
         self.choices = choices
-        self._store, self._id = store, id
+        self._lines, self._cached = lines, cached
         self._answers: dict[int, Answer] = {}
         self._facts: Facts | None = None
 
     async def pieces(self) -> AsyncGenerator[list[tuple[int, Piece]], None]:
         """What was and is shown. Raises what ended the run: `Failed`, `Cancelled`; `Gone` when it is deleted."""
-        async with aclosing(self._store.follow(self._id, -1)) as batches:
+        async with aclosing(self._lines) as batches:
             async for batch in batches:
                 entries = [Entry.load(line) for line in batch]
                 for entry in entries:
@@ -42,4 +41,5 @@ class Recording(Report):
 
     def facts(self) -> Facts:
         """What was known in the end."""
-        return self._facts or Facts()
+        facts = self._facts or Facts()
+        return facts.model_copy(update={"cached": True}) if self._cached else facts

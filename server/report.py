@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,7 @@ class Facts(BaseModel):
     spent: int = 0
     ended: float = 0.0
     cancelled: bool = False
+    cached: bool = False
     error: dict[str, Any] | None = None
 
 
@@ -67,6 +69,16 @@ class Report(ABC):
     @abstractmethod
     def facts(self) -> Facts:
         """Everything else, as far as it is known."""
+
+    async def reasoning(self) -> list[str]:
+        """Read to the end; what was thought on the way, for each choice."""
+        told = [list[str]() for _ in range(self.choices)]
+        async with aclosing(self.pieces()) as merged:
+            async for batch in merged:
+                for index, piece in batch:
+                    if piece.kind == "reasoning":
+                        told[index].append(piece.text)
+        return ["".join(texts) for texts in told]
 
     def completion(self, index: int) -> Completion | None:
         """The completion that became the answer of one choice, once it is there."""

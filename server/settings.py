@@ -186,6 +186,10 @@ class Settings(ModelOptions, BaseSettings):
     """How long such a response is kept once it is done."""
     stored_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     """Bytes that the kept responses may take."""
+    cache_seconds: float = Field(default=0.0, ge=0)
+    """How long answers to repeatable requests (a seed, or temperature 0) are given again; 0 for never."""
+    cache_bytes: int = Field(default=1024 * 1024, ge=1)
+    """Bytes of one such answer at most, its reasoning included; larger ones are not kept."""
     webhook_url: str | None = Field(default=None, pattern="^https?://")
     """Told of every run that has ended in the background."""
     webhook_secret: SecretStr | None = None

@@ -23,8 +23,8 @@ from server.api.body import read_json
 from server.api.desk import Desk, tell
 from server.api.openapi import BytesRoute, anthropic_errors, request_body
 from server.api.vendor import longthink
-from server.generation import Generation
 from server.narrator import Piece
+from server.report import Report
 
 _STOP: Mapping[Finish, str] = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
@@ -48,10 +48,10 @@ def router(desk: Desk) -> APIRouter:
     async def messages(request: Request) -> Response:
         """Answer a conversation, as Anthropic's API does."""
         asked = MessagesRequest.parse(await read_json(request))
-        generation = desk.generation(asked.ask())
-        reply = _Reply(asked, generation)
+        report, _ = await desk.report(asked.ask(), request)
+        reply = _Reply(asked, report)
         if asked.stream:
-            return desk.stream(tell(generation, reply), _failure)
+            return desk.stream(tell(report, reply), _failure)
         return await desk.whole(request, reply.whole())
 
     @routes.post(
@@ -73,26 +73,26 @@ def router(desk: Desk) -> APIRouter:
 class _Reply:
     """One message, whole or as a stream of blocks, of which one is open at a time."""
 
-    def __init__(self, asked: MessagesRequest, generation: Generation) -> None:
+    def __init__(self, asked: MessagesRequest, report: Report) -> None:
         self._asked = asked
-        self._generation = generation
+        self._report = report
         self._id = f"msg_{uuid.uuid4().hex}"
         self._index = -1
         self._open: str | None = None
 
     async def whole(self) -> bytes:
         """The message in one piece."""
-        reasoning = (await self._generation.reasoning())[0]
-        text, done = self._generation.text(0), self._generation.completion(0)
+        reasoning = (await self._report.reasoning())[0]
+        text, done = self._report.text(0), self._report.completion(0)
         content: list[dict[str, Any]] = []
         if reasoning and self._asked.shows_thinking:
             content.append({**_EMPTY["thinking"], "thinking": reasoning})
         if text:
             content.append({**_EMPTY["text"], "text": text})
         content += [{**_tool_use(call), "input": _input(call)} for call in (done.tool_calls if done else ())]
-        stop = _STOP[self._generation.finish(0)]
-        body = self._message(content, stop, _usage(self._generation.usage()))
-        return orjson.dumps({**body, "longthink": longthink(self._generation)})
+        stop = _STOP[self._report.finish(0)]
+        body = self._message(content, stop, _usage(self._report.usage()))
+        return orjson.dumps({**body, "longthink": longthink(self._report)})
 
     def begin(self, index: int) -> bytes:
         """The message without content; what its prompts cost is known in the end."""
@@ -109,7 +109,7 @@ class _Reply:
 
     def finish(self, index: int, *, last: bool) -> bytes:
         """The end of the open block, and the calls of tools."""
-        data, done = self._close(), self._generation.completion(0)
+        data, done = self._close(), self._report.completion(0)
         for call in done.tool_calls if done else ():
             data += self._start("tool_use", {**_tool_use(call), "input": {}})
             data += self._delta({"type": "input_json_delta", "partial_json": orjson.dumps(_input(call)).decode()})
@@ -118,8 +118,8 @@ class _Reply:
 
     def end(self) -> bytes:
         """Why it ended, and what it cost."""
-        delta = {"stop_reason": _STOP[self._generation.finish(0)], "stop_sequence": None}
-        usage, ours = _usage(self._generation.usage()), longthink(self._generation)
+        delta = {"stop_reason": _STOP[self._report.finish(0)], "stop_sequence": None}
+        usage, ours = _usage(self._report.usage()), longthink(self._report)
         return _event("message_delta", delta=delta, usage=usage, longthink=ours) + _event("message_stop")
 
     def _message(self, content: list[dict[str, Any]], stop: str | None, usage: dict[str, Any]) -> dict[str, Any]:

@@ -17,14 +17,13 @@ from fastapi.responses import Response
 from server.api import errors, wire
 from server.api.body import read_json
 from server.api.chunks import ChunkWriter
-from server.api.desk import Desk, tell
-from server.api.durable import IDEMPOTENCY_KEY, PREFIXES, Durable, Order, owner
+from server.api.desk import Desk, owner, tell
+from server.api.durable import IDEMPOTENCY_KEY, PREFIXES, Durable, Order
 from server.api.openapi import ERRORS, BytesRoute, request_body
 from server.api.sse import DONE, failure_event
 from server.api.vendor import longthink
 from server.api.wire import ChatRequest
 from server.background import Background
-from server.generation import Generation
 from server.narrator import Piece
 from server.report import Cancelled, Report
 from server.store.base import Store, Stored
@@ -56,12 +55,9 @@ def router(desk: Desk, store: Store, background: Background, *, reasoning_conten
             stored = Stored(id, b"", background=bool(chat.background), owner=owner(request))
             chat.check_durable()
             return await durable.create(request, stored, sent, stream=bool(chat.stream), deadline=chat.deadline_seconds)
-        generation = desk.generation(chat.ask())
-        prompt_ids = await desk.prompt_ids(generation) if chat.return_token_ids else []
-        reply = _Reply(chat, generation, _head(id, chat, int(time.time())), prompt_ids, alias=reasoning_content)
-        if chat.stream:
-            return desk.stream(tell(generation, reply))
-        return await desk.whole(request, reply.whole(generation))
+        report, prompt_ids = await desk.report(chat.ask(), request, ids=bool(chat.return_token_ids))
+        reply = _Reply(chat, report, _head(id, chat, int(time.time())), prompt_ids, alias=reasoning_content)
+        return desk.stream(tell(report, reply)) if chat.stream else await desk.whole(request, reply.whole())
 
     durable.add_routes(routes, "chat.completion.deleted")
     return routes
@@ -92,9 +88,9 @@ class _Reply:
         self._head = head
         self._chunks = ChunkWriter(self._head, usage=self._usage, alias=alias)
 
-    async def whole(self, generation: Generation) -> bytes:
+    async def whole(self) -> bytes:
         """The response in one piece."""
-        return orjson.dumps(self._object(await generation.reasoning()))
+        return orjson.dumps(self._object(await self._report.reasoning()))
 
     def begin(self, index: int) -> bytes:
         """The chunk with the role."""

@@ -29,8 +29,8 @@ from server.api.request import Flag, Sampled
 from server.api.sse import DONE
 from server.api.vendor import longthink
 from server.api.wire import StreamOptions
-from server.generation import Generation
 from server.narrator import Piece
+from server.report import Report
 from server.service import Ask
 
 _MOST_PROMPTS = 64
@@ -131,10 +131,9 @@ def router(desk: Desk) -> APIRouter:
     async def completions(request: Request) -> Response:
         """Continue a text."""
         asked = CompletionRequest.parse(await read_json(request))
-        generation = desk.generation(asked.ask())
-        prompt_ids = await desk.prompt_ids(generation) if asked.return_token_ids else []
-        reply = _Reply(asked, generation, prompt_ids)
-        return desk.stream(tell(generation, reply)) if asked.stream else await desk.whole(request, reply.whole())
+        report, prompt_ids = await desk.report(asked.ask(), request, ids=bool(asked.return_token_ids))
+        reply = _Reply(asked, report, prompt_ids)
+        return desk.stream(tell(report, reply)) if asked.stream else await desk.whole(request, reply.whole())
 
     return routes
 
@@ -142,9 +141,9 @@ def router(desk: Desk) -> APIRouter:
 class _Reply:
     """One response, whole or as a stream; `prompt_ids` are there where the client wants ids."""
 
-    def __init__(self, asked: CompletionRequest, generation: Generation, prompt_ids: Sequence[tuple[int, ...]]) -> None:
+    def __init__(self, asked: CompletionRequest, report: Report, prompt_ids: Sequence[tuple[int, ...]]) -> None:
         self._asked = asked
-        self._generation = generation
+        self._report = report
         self._prompt_ids = prompt_ids
         self._usage = bool(asked.stream_options and asked.stream_options.include_usage)
         self._head = {
@@ -158,9 +157,9 @@ class _Reply:
 
     async def whole(self) -> bytes:
         """The response in one piece."""
-        await self._generation.reasoning()
-        choices = [self._choice(i, self._echoed(i) + self._generation.text(i)) for i in range(self._choices)]
-        usage = wire.usage_object(self._generation.usage())
+        await self._report.reasoning()
+        choices = [self._choice(i, self._echoed(i) + self._report.text(i)) for i in range(self._choices)]
+        usage = wire.usage_object(self._report.usage())
         return orjson.dumps({**self._head, "choices": choices, "usage": usage, **self._ours()})
 
     def begin(self, index: int) -> bytes:
@@ -180,21 +179,21 @@ class _Reply:
         """The chunk with the usage, where it is wanted, and the end mark."""
         if not self._usage:
             return DONE
-        body = {"choices": [], "usage": wire.usage_object(self._generation.usage()), **self._ours()}
+        body = {"choices": [], "usage": wire.usage_object(self._report.usage()), **self._ours()}
         return self._open + orjson.dumps(body)[1:] + b"\n\n" + DONE
 
     @property
     def _choices(self) -> int:
-        return self._generation.order.choices
+        return self._report.choices
 
     def _prompt(self, index: int) -> int:
-        return index // self._generation.order.n
+        return index // (self._asked.n or 1)
 
     def _echoed(self, index: int) -> str:
         return self._asked.prompt[self._prompt(index)].text or "" if self._asked.echo else ""
 
     def _ours(self) -> dict[str, Any]:
-        return {"longthink": longthink(self._generation)}
+        return {"longthink": longthink(self._report)}
 
     def _chunk(self, index: int, text: str) -> bytes:
         choice = b'"choices":[{"index":%d,"text":%b,"logprobs":null,"finish_reason":null}]' % (
@@ -204,12 +203,12 @@ class _Reply:
         return self._open + choice + self._close
 
     def _choice(self, index: int, text: str) -> dict[str, Any]:
-        done = self._generation.completion(index)
+        done = self._report.completion(index)
         choice: dict[str, Any] = {
             "index": index,
             "text": text,
             "logprobs": None if self._asked.logprobs is None else _logprobs(done),
-            "finish_reason": self._generation.finish(index),
+            "finish_reason": self._report.finish(index),
         }
         if self._asked.return_token_ids:
             choice["prompt_token_ids"] = self._prompt_ids[self._prompt(index)]

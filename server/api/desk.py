@@ -13,12 +13,15 @@ from fastapi.responses import Response
 
 from decoders.core.trace import Step, Trace, Usage
 from server.api.sse import EventStream, Failure, failure_event
+from server.cache import Cache
 from server.connections import Connections
 from server.generation import Generation
 from server.metrics import Metrics
 from server.narrator import Piece
 from server.report import Report
 from server.service import Ask, Journal, Service
+
+PromptIds = Sequence[tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,21 @@ class Desk:
     connections: Connections
     metrics: Metrics
     keep_alive: float
+    cache: Cache | None = None
+
+    async def report(self, ask: Ask, request: Request, *, ids: bool = False) -> tuple[Report, PromptIds]:
+        """What an ask comes to, or came to before, and with `ids` the token ids of its prompts.
+
+        Raises `InvalidRequest` naming the field, also where the decoder or the engine has no ids to show.
+        """
+        generation = self.generation(ask)
+        if ids:
+            return generation, await self._prompt_ids(generation)
+        if self.cache is None or (key := self.cache.key(ask, generation.order, owner(request))) is None:
+            return generation, ()
+        fresh = "no-cache" in request.headers.get("cache-control", "")
+        found = None if fresh else await self.cache.find(key)
+        return found or self.cache.keeping(generation, key), ()
 
     def generation(
         self,
@@ -47,8 +65,7 @@ class Desk:
         before = Usage.total([Trace(steps=list(done)).usage() for done in (steps or {}).values()])
         return Generation(order, runs, watch, said, before)
 
-    async def prompt_ids(self, generation: Generation) -> list[tuple[int, ...]]:
-        """The ids of each prompt. Raises `InvalidRequest` where the decoder or the engine has none to show."""
+    async def _prompt_ids(self, generation: Generation) -> PromptIds:
         model = generation.order.model
         return await asyncio.gather(*(self.service.token_ids(model, prompt) for prompt in generation.prompts()))
 
@@ -66,6 +83,11 @@ class Desk:
     def stream(self, events: AsyncGenerator[bytes, None], failure: Failure = failure_event) -> EventStream:
         """A response of server-sent events; `failure` writes the one for an error in the middle."""
         return EventStream(events, self.connections, self.keep_alive, failure)
+
+
+def owner(request: Request) -> str:
+    """The id of the API key that asks; empty where there are no keys."""
+    return str(getattr(request.state, "owner", ""))
 
 
 class Writer(Protocol):

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from decoders.core.errors import InvalidRequest
-from server.api.desk import Desk, tell
+from server.api.desk import Desk, owner, tell
 from server.api.errors import ApiError
 from server.api.openapi import ERRORS, parameters
 from server.api.responses_query import FollowQuery
@@ -161,7 +161,7 @@ class Durable:
 
     async def _whole(self, stored: Stored) -> bytes:
         work = self._background.open(stored)
-        recording = Recording(self._store, stored.id, work.ask.n)
+        recording = Recording(self._store.follow(stored.id, -1), work.ask.n)
         writer = work.writer(recording)
         async with aclosing(tell(recording, writer)) as told:
             async for _ in told:
@@ -171,7 +171,7 @@ class Durable:
     async def _told(self, stored: Stored) -> AsyncGenerator[bytes, None]:
         """All events of a run; of one that failed the last one says so."""
         work, begun = self._background.open(stored), False
-        recording = Recording(self._store, stored.id, work.ask.n)
+        recording = Recording(self._store.follow(stored.id, -1), work.ask.n)
         writer = work.writer(recording)
         try:
             async with aclosing(tell(recording, writer)) as told:
@@ -217,11 +217,6 @@ class _Key:
             message = "the first request with this idempotency key has not begun yet, or its run is forgotten"
             raise ApiError(409, message, code="idempotency_in_progress", param=IDEMPOTENCY_KEY)
         return found
-
-
-def owner(request: Request) -> str:
-    """The id of the API key that asks; empty where there are no keys."""
-    return str(getattr(request.state, "owner", ""))
 
 
 def json_response(content: bytes) -> Response:

@@ -15,15 +15,14 @@ from fastapi.responses import Response
 
 from decoders.core.errors import InvalidRequest
 from server.api.body import read_json
-from server.api.desk import Desk, tell
-from server.api.durable import IDEMPOTENCY_KEY, PREFIXES, Durable, Order, json_response, owner
+from server.api.desk import Desk, owner, tell
+from server.api.durable import IDEMPOTENCY_KEY, PREFIXES, Durable, Order, json_response
 from server.api.openapi import ERRORS, BytesRoute, parameters, request_body
 from server.api.responses_events import ResponseWriter
 from server.api.responses_items import items
 from server.api.responses_query import ListQuery
 from server.api.responses_wire import ResponsesRequest
 from server.background import Background
-from server.generation import Generation
 from server.report import Report
 from server.store.base import Store, Stored
 from server.worker import Work
@@ -75,9 +74,10 @@ class _Responses:
         )
         if asked.background or IDEMPOTENCY_KEY in request.headers:
             return await self._durable.create(request, stored, sent, stream=stream, deadline=asked.deadline_seconds)
-        generation = self._desk.generation(asked.ask([orjson.loads(item) for item in stored.context], given))
-        writer = ResponseWriter(_head(stored, asked, int(time.time())), generation, logprobs=asked.logprobs)
-        told = self._told(None if asked.store is False else stored, generation, writer)
+        ask = asked.ask([orjson.loads(item) for item in stored.context], given)
+        report, _ = await self._desk.report(ask, request)
+        writer = ResponseWriter(_head(stored, asked, int(time.time())), report, logprobs=asked.logprobs)
+        told = self._told(None if asked.store is False else stored, report, writer)
         if stream:
             return self._desk.stream(told, writer.failure)
         return await self._desk.whole(request, _whole(told, writer))
@@ -95,11 +95,9 @@ class _Responses:
             raise InvalidRequest(f"the response {previous} is {body['status']}", param=param)
         return (*found.context, *found.input, *map(orjson.dumps, body["output"]))
 
-    async def _told(
-        self, stored: Stored | None, generation: Generation, writer: ResponseWriter
-    ) -> AsyncGenerator[bytes, None]:
+    async def _told(self, stored: Stored | None, report: Report, writer: ResponseWriter) -> AsyncGenerator[bytes, None]:
         """The events for the client that waits; the response is stored before it reads the last one."""
-        async with aclosing(tell(generation, writer)) as told:
+        async with aclosing(tell(report, writer)) as told:
             async for data in told:
                 if stored is not None and writer.done:
                     await self._store.put(dataclasses.replace(stored, body=writer.body(), done=True))

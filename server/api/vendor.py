@@ -16,4 +16,5 @@ def longthink(report: Report) -> dict[str, Any]:
         "steps": facts.usage.steps,
         "by_role": facts.usage.by_role,
         "budget": {"tokens": facts.budget, "spent": facts.usage.completion_tokens},
+        **({"cached": True} if facts.cached else {}),
     }

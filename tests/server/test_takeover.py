@@ -114,7 +114,7 @@ def kept(clock: Callable[[], float]) -> MemoryStore:
 
 async def ended(store: MemoryStore, id: str, choices: int = 1) -> tuple[Recording, list[tuple[int, str, str]]]:
     """A run's record, and its whole text by choice, kind and step."""
-    recording = Recording(store, id, choices)
+    recording = Recording(store.follow(id, -1), choices)
     texts: dict[tuple[int, str, str], str] = {}
     async for batch in recording.pieces():
         for index, piece in batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,13 @@ class Checkpoint:
         generation = _load(folder / "generation_config.json")
         pack = _load(folder / "longthink.json").get("pack")
         return cls(folder, config, _defaults(generation), _eos(generation, config), None if pack is None else str(pack))
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a file of the folder does: names, sizes and times of change, not the weights themselves."""
+        files = sorted(path for path in self.folder.iterdir() if path.is_file())
+        seen = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 
     def context(self, wanted: int | None) -> int:
         """Tokens of context to serve: what is wanted, within what the model was made for and a sliding window sees."""

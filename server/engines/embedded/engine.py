@@ -42,6 +42,7 @@ class EmbeddedEngine:
     ) -> None:
         self._checkpoint = Checkpoint.read(folder)
         self.model = model or folder.name
+        self.fingerprint = self._checkpoint.fingerprint
         self.context_length = self._checkpoint.context(context_length)
         self.features: frozenset[Feature] = frozenset({"logprobs", "prefix", "text", "token_ids"})
         if calls_tools(folder):
