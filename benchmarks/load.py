@@ -74,11 +74,13 @@ def parser() -> argparse.ArgumentParser:
 class Target:
     """One server under load and what the rounds gave."""
 
-    def __init__(self, url: str, key: str | None, body: bytes, pid: int | None, options: argparse.Namespace) -> None:
+    def __init__(
+        self, url: str, key: str | None, body: bytes, pid: int | None, options: argparse.Namespace, *, stream: bool
+    ) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._new = partial(Connection, url, headers)
         self._new()  # a wrong URL is told before anything runs
-        self._body, self._pid, self._options = body, pid, options
+        self._body, self._pid, self._options, self._stream = body, pid, options, stream
         self.rounds: list[Round] = []
         self.errors: Counter[str] = Counter()
 
@@ -103,7 +105,7 @@ class Target:
         return [await self._ask(connection) for _ in left]
 
     async def _ask(self, connection: Connection) -> Sample:
-        return await exchange(connection, self._body, stream=self._options.stream, limit=self._options.timeout)
+        return await exchange(connection, self._body, stream=self._stream, limit=self._options.timeout)
 
 
 def figures(samples: Sequence[Sample], wall: float, client: float, server: float | None) -> Round:
@@ -155,10 +157,10 @@ def _object(text: str | None) -> dict[str, JsonValue]:
 def targets(options: argparse.Namespace) -> list[Target]:
     """The server, and the other one if there is one."""
     one, two = bodies(options)
-    found = [Target(options.url, options.api_key, one, options.pid, options)]
+    found = [Target(options.url, options.api_key, one, options.pid, options, stream=options.stream)]
     if options.against:
         key = options.against_api_key or options.api_key
-        found.append(Target(options.against, key, two, options.against_pid, options))
+        found.append(Target(options.against, key, two, options.against_pid, options, stream=options.stream))
     return found
 
 
