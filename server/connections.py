@@ -21,6 +21,10 @@ class Refused(LongThinkError):
     """The server takes no further request now."""
 
 
+class HandOver(LongThinkError):
+    """This replica is about to stop, and another one goes on with what it did."""
+
+
 class Connections:
     """Counts what is in progress, refuses what is too much, and ends it all at shutdown."""
 

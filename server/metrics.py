@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from decoders.core.engine import Finish
 from decoders.core.events import Delta, Event
 from decoders.core.trace import Usage
+from server.connections import HandOver
+from server.store.base import LeaseLost
 
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)
 _BETWEEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0)
@@ -100,6 +102,8 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         (self._bound.running if self._flowing else self._bound.waiting).dec()
+        if isinstance(error, HandOver | LeaseLost):
+            return  # the replica that goes on will count it
         if isinstance(error, Exception):
             self._bound.failure.inc()
         elif error is not None:

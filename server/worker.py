@@ -17,7 +17,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from decoders.core.errors import LongThinkError
 from decoders.core.trace import Step
 from server.api import errors
-from server.connections import Connected, Refused
+from server.connections import Connected, HandOver, Refused
 from server.generation import Generation
 from server.narrator import Piece
 from server.report import Cancelled, Entry, Report, told
@@ -31,10 +31,6 @@ _PAUSES = (0.05, 2.0)
 """Seconds between attempts to reach the store: the first, and the longest."""
 
 log = logging.getLogger("longthink")
-
-
-class HandOver(LongThinkError):
-    """This replica stops after the step that it has just recorded."""
 
 
 class Body(Protocol):
