@@ -20,7 +20,7 @@ import pytest
 
 from decoders.core.messages import Prompt
 from server.engines.scripted import ScriptedEngine
-from tests.contract.stores.support import Redis, redis_server
+from tests.contract.stores.support import RedisServer, redis_server
 from tests.server.conftest import HELLO, Live, serving, until
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ class Replica:
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with redis_server(tmp_path_factory.mktemp("redis")) as running:
         yield running
 
@@ -139,20 +139,20 @@ def undisturbed(url: str, seed: int) -> dict[str, str]:
     return said([line.removeprefix(b"data: ") for line in answer.content.split(b"\n\n")])
 
 
-def test_a_replica_is_killed_twenty_times_in_the_middle_of_a_run(redis: Redis, upstream: Live) -> None:
+def test_a_replica_is_killed_twenty_times_in_the_middle_of_a_run(redis: RedisServer, upstream: Live) -> None:
     moments = random.Random(5)
     with ExitStack() as stack:
         replicas = [Replica(upstream.url, redis.url) for _ in range(3)]
         stack.callback(lambda: [replica.kill() for replica in replicas])
-        began = time.monotonic()
-        expected = undisturbed(replicas[0].url, 0)
-        length = time.monotonic() - began
         for seed in range(20):
-            expected = undisturbed(replicas[0].url, seed)
-            calls, reader = upstream.engine.calls, Reader()
             victim, other = replicas[0], replicas[1]
+            undisturbed(other.url, seed)  # waits for it to be there
+            began = time.monotonic()
+            expected = undisturbed(other.url, seed)
+            length = time.monotonic() - began
+            calls, reader = upstream.engine.calls, Reader()
             body = request(seed, background=True)
-            reader.begin(victim.url, body, moments.uniform(0.02, 0.8) * length)
+            reader.begin(victim.url, body, moments.uniform(0.02, 0.7) * length)
             assert not reader.done
             victim.kill()
             while not reader.done:
@@ -172,7 +172,7 @@ def test_a_replica_is_killed_twenty_times_in_the_middle_of_a_run(redis: Redis, u
         assert until(lambda: upstream.engine.open_calls == 0, 5)
 
 
-def test_a_replica_that_is_told_to_stop_hands_its_runs_over(redis: Redis, upstream: Live) -> None:
+def test_a_replica_that_is_told_to_stop_hands_its_runs_over(redis: RedisServer, upstream: Live) -> None:
     with ExitStack() as stack:
         replicas = [Replica(upstream.url, redis.url) for _ in range(2)]
         stack.callback(lambda: [replica.kill() for replica in replicas])
@@ -199,7 +199,7 @@ def paused(process: subprocess.Popen[str]) -> Iterator[None]:
         process.send_signal(signal.SIGCONT)
 
 
-def test_a_replica_that_was_only_asleep_writes_nothing_more(redis: Redis, upstream: Live) -> None:
+def test_a_replica_that_was_only_asleep_writes_nothing_more(redis: RedisServer, upstream: Live) -> None:
     with ExitStack() as stack:
         replicas = [Replica(upstream.url, redis.url) for _ in range(2)]
         stack.callback(lambda: [replica.kill() for replica in replicas])

@@ -38,6 +38,7 @@ class OnnxBackend:
     continues_batches = False
 
     def __init__(self, checkpoint: Checkpoint, *, slots: int, context: int, threads: int | None) -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # its wheels report usage unless told not to
         import onnxruntime
 
         exported = export(checkpoint, context)
