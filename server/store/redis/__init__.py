@@ -1,0 +1,1 @@
+"""Runs, values and counters in Redis, for any number of replicas."""

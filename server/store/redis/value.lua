@@ -1,0 +1,9 @@
+-- key, value, milliseconds to keep it, 'NX' where it must be new
+local key = prefix .. 'value:' .. ARGV[3]
+return once(function()
+  if ARGV[6] == 'NX' and redis.call('EXISTS', key) == 1 then
+    return 0
+  end
+  redis.call('SET', key, ARGV[4], 'PX', ARGV[5])
+  return 1
+end)
