@@ -180,12 +180,18 @@ class Settings(ModelOptions, BaseSettings):
     """Bytes of a request's body at most."""
     drain_seconds: float = Field(default=30.0, ge=0)
     """How long requests in progress may go on after SIGTERM."""
-    stored_responses: int = Field(default=1000, ge=1)
-    """Responses kept for /v1/responses/{id} at most, besides those that run; the oldest are forgotten."""
+    store: str = "memory"
+    """Where runs and responses are kept: memory, sqlite:PATH (one machine), redis://HOST:PORT/DB or rediss://…"""
+    redis_prefix: str = "longthink:"
+    """What all keys in Redis begin with."""
+    lease_seconds: float = Field(default=15.0, gt=0)
+    """How long a run may be without a sign of life of its replica before another one takes it over."""
     stored_seconds: float = Field(default=3600.0, gt=0)
-    """How long such a response is kept once it is done."""
+    """How long a response is kept for /v1/responses/{id} once it is done."""
+    stored_responses: int = Field(default=1000, ge=1)
+    """With the store `memory`, responses kept at most; the oldest that are done are forgotten."""
     stored_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
-    """Bytes that the kept responses may take."""
+    """With the store `memory`, bytes that they may take."""
     cache_seconds: float = Field(default=0.0, ge=0)
     """How long answers to repeatable requests (a seed, or temperature 0) are given again; 0 for never."""
     cache_bytes: int = Field(default=1024 * 1024, ge=1)

@@ -1,0 +1,1 @@
+"""Runs, values and counters in one file, for the processes of one machine."""
