@@ -17,7 +17,7 @@ def open_store(settings: Settings) -> Store:
     if settings.store == "memory":
         return _memory(settings)
     if scheme == "sqlite" and rest.strip("/"):
-        return _sqlite(settings, Path("/" + rest.lstrip("/") if rest.startswith("//") else rest))
+        return _sqlite(settings, Path(rest.removeprefix("//")))
     if scheme in ("redis", "rediss"):
         return _redis(settings)
     # what stands behind the scheme may hold a password
@@ -58,5 +58,6 @@ def _redis(settings: Settings) -> Store:
             lease_seconds=settings.lease_seconds,
             prefix=settings.redis_prefix,
         )
-    except ValueError as error:
-        raise ValueError("store: this is no URL of a Redis (redis://USER:PASSWORD@HOST:PORT/DB)") from error
+    except ValueError:
+        # its own message may repeat the password
+        raise ValueError("store: this is no URL of a Redis (redis://USER:PASSWORD@HOST:PORT/DB)") from None

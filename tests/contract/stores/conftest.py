@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -15,52 +16,41 @@ from server.store.memory import MemoryStore
 from tests.contract.stores.support import MISSING, RedisServer, redis_is_missing, redis_server
 
 
-class Open(Protocol):
-    """Opens a store; instances of one factory share what they keep."""
+@dataclass
+class Open:
+    """Opens a store; instances that one `Open` has opened share what they keep."""
 
-    def __call__(self, *, seconds: float = 60.0, lease_seconds: float = 60.0) -> Store: ...
+    kind: str
+    where: str = ""
+    prefix: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex}:")
+    memory: MemoryStore | None = None
+
+    def __call__(self, *, seconds: float = 60.0, lease_seconds: float = 60.0) -> Store:
+        if self.kind == "redis":
+            from server.store.redis.store import RedisStore
+
+            return RedisStore(self.where, seconds=seconds, lease_seconds=lease_seconds, prefix=self.prefix)
+        if self.kind == "sqlite":
+            from server.store.sqlite.store import SqliteStore
+
+            return SqliteStore(Path(self.where), seconds=seconds, lease_seconds=lease_seconds)
+        if self.memory is None:
+            self.memory = MemoryStore(limit=1000, seconds=seconds, max_bytes=10**8, lease_seconds=lease_seconds)
+        return self.memory
+
+
+def opener(kind: str, request: pytest.FixtureRequest) -> Open:
+    where = {"redis": lambda: request.getfixturevalue("redis").url, "memory": str}
+    return Open(kind, where.get(kind, lambda: str(request.getfixturevalue("tmp_path") / "runs.db"))())
 
 
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Generator[RedisServer, None, None]:
+    """One for all tests that leave it alone."""
     if redis_is_missing():
         pytest.skip(MISSING)
     with redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server
-
-
-def memory_opener() -> Open:
-    opened: list[MemoryStore] = []
-
-    def open(*, seconds: float = 60.0, lease_seconds: float = 60.0) -> Store:
-        if not opened:
-            opened.append(MemoryStore(limit=1000, seconds=seconds, max_bytes=10**8, lease_seconds=lease_seconds))
-        return opened[0]
-
-    return open
-
-
-def sqlite_opener(folder: Path) -> Open:
-    from server.store.sqlite.store import SqliteStore
-
-    return lambda *, seconds=60.0, lease_seconds=60.0: SqliteStore(
-        folder / "runs.db", seconds=seconds, lease_seconds=lease_seconds
-    )
-
-
-def redis_opener(url: str) -> Open:
-    from server.store.redis.store import RedisStore
-
-    prefix = f"test-{uuid.uuid4().hex}:"
-    return lambda *, seconds=60.0, lease_seconds=60.0: RedisStore(
-        url, seconds=seconds, lease_seconds=lease_seconds, prefix=prefix
-    )
-
-
-def opener(kind: str, request: pytest.FixtureRequest) -> Open:
-    if kind == "redis":
-        return redis_opener(request.getfixturevalue("redis").url)
-    return sqlite_opener(request.getfixturevalue("tmp_path")) if kind == "sqlite" else memory_opener()
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

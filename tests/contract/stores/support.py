@@ -100,6 +100,7 @@ class Proxy:
         self._whole = asyncio.Event()
         self._whole.set()
         self._refusing = False
+        self._losing = 0
         self._server: asyncio.Server | None = None
         self.port = 0
 
@@ -120,13 +121,20 @@ class Proxy:
         self._refusing = False
         self._whole.set()
 
+    def lose_replies(self, n: int) -> None:
+        """Let the next requests through and break the connections instead of bringing their replies."""
+        self._losing = n
+
     def _reset(self) -> None:
         for writer in self._open:
             writer.transport.abort()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:
         while data := await reader.read(65536):
             await self._whole.wait()
+            if replies and self._losing:
+                self._losing -= 1
+                return
             writer.write(data)
             await writer.drain()
 
@@ -141,8 +149,8 @@ class Proxy:
             ends.add(there[1])
             self._open.add(there[1])
             ways = {
-                asyncio.create_task(self._carry(reader, there[1])),
-                asyncio.create_task(self._carry(there[0], writer)),
+                asyncio.create_task(self._carry(reader, there[1], replies=False)),
+                asyncio.create_task(self._carry(there[0], writer, replies=True)),
             }
             self._tasks |= ways
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
