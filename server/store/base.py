@@ -89,18 +89,19 @@ class Runs(Protocol):
     """Keeps responses, and the work of those that go on without a client; it may forget those that are done.
 
     A run has two logs. Its *steps* are what a replica that takes it over is given to replay. Its *entries* are what
-    its readers are told, numbered from 0. All writing with a lease raises `LeaseLost` when it is no longer valid.
+    its readers are told, numbered from 0. All writing with a lease raises `LeaseLost` when it is no longer valid: when
+    the run was claimed by somebody, released, finished or deleted. That a lease has lapsed does not end it.
     """
 
     durable: bool
     """Whether what is kept outlives this process, so that others can go on with it."""
 
     async def put(self, response: Stored) -> None:
-        """Keep a response that is done when it is kept: no lease, no logs."""
+        """Keep a response that is done when it is kept: no lease, no logs. It replaces any other of this id."""
         ...
 
     async def create(self, response: Stored, holder: str) -> Lease:
-        """Keep a new run; nobody is told of it before this has returned."""
+        """Keep a new run; nobody is told of it before this has returned. `LeaseLost` where the id is taken."""
         ...
 
     async def get(self, id: str) -> Stored | None:
@@ -136,7 +137,10 @@ class Runs(Protocol):
         ...
 
     def follow(self, id: str, after: int) -> AsyncGenerator[Sequence[bytes], None]:
-        """The entries numbered above `after`, then further ones as they come, until the run is done or deleted."""
+        """The entries numbered above `after`, then further ones as they come, until the run is done or deleted.
+
+        An outage of the store is waited for; `StoreUnavailable` comes only when it lasts.
+        """
         ...
 
     async def renew(self, holder: str, leases: Sequence[Lease]) -> Renewal:
@@ -144,7 +148,7 @@ class Runs(Protocol):
         ...
 
     async def claim(self, holder: str, most: int) -> list[Lease]:
-        """Take over at most so many runs whose leases have lapsed or were released, the oldest first."""
+        """Take over at most so many runs whose leases have lapsed or were released, first who waits longest."""
         ...
 
     async def release(self, lease: Lease) -> None:
@@ -156,7 +160,10 @@ class Runs(Protocol):
         ...
 
     async def changed(self, seconds: float) -> None:
-        """Return after this time, or as soon as a run was released or should be cancelled, or soon after."""
+        """Return after this time, or as soon as a run was released or should be cancelled, or soon after.
+
+        What happens between two calls ends the second at once. It may return without a reason.
+        """
         ...
 
 

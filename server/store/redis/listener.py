@@ -28,15 +28,17 @@ class Listener:
         self._runs, self._changes = f"{client.prefix}run:", f"{client.prefix}changed"
         self._asked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def ask(self) -> None:
         """Listen to whatever the bells are for now."""
         self._asked.set()
-        if self._task is None:
+        if not self._closed and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._stay(), name="redis listener")
 
     async def aclose(self) -> None:
         """Listen no more."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

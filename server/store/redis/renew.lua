@@ -1,9 +1,9 @@
--- holder, lease in microseconds, then id and number of each lease; answers the ids that are lost and those to cancel
-local ends = now() + ARGV[4]
+-- lease in microseconds, then id, holder and number of each; answers the ids that are lost and those to cancel
+local ends = now() + ARGV[3]
 local lost, cancelled = {}, {}
-for i = 5, #ARGV, 2 do
+for i = 4, #ARGV, 3 do
   local id = ARGV[i]
-  if not held(id, ARGV[3], ARGV[i + 1]) then
+  if not held(id, ARGV[i + 1], ARGV[i + 2]) then
     table.insert(lost, id)
   else
     redis.call('ZADD', leases, ends, id)

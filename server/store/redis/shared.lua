@@ -25,6 +25,6 @@ local function once(work)
     return cmsgpack.unpack(known)
   end
   local answer = work()
-  redis.call('SET', key, cmsgpack.pack(answer), 'PX', 60000)
+  redis.call('SET', key, cmsgpack.pack(answer), 'PX', 20000)
   return answer
 end

@@ -114,8 +114,8 @@ class RedisStore:
 
     async def renew(self, holder: str, leases: Sequence[Lease]) -> Renewal:
         """Let leases live on."""
-        named = [part for lease in leases for part in (lease.id, lease.number)]
-        lost, cancelled = await self._client.script("renew", holder, self._lease, *named)
+        named = [part for lease in leases for part in (lease.id, lease.holder, lease.number)]
+        lost, cancelled = await self._client.script("renew", self._lease, *named)
         return Renewal(frozenset(id.decode() for id in lost), frozenset(id.decode() for id in cancelled))
 
     async def claim(self, holder: str, most: int) -> list[Lease]:
