@@ -1,4 +1,4 @@
-"""Runs, values and counters in one Redis, or the primary that a Sentinel names behind the URL; not in a Redis Cluster.
+"""Runs, values and counters in one Redis: a single server or the primary that the URL leads to; not in a Redis Cluster.
 
 A run is a hash with a stream of entries and a list of steps; a sorted set holds the leases by the time at which they
 lapse. Rule: every change is one script, which checks the lease, writes, and tells who listens, or does nothing at all;
@@ -8,8 +8,8 @@ every time is the clock of Redis.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from server.store.base import Lease, LeaseLost, Limit, Renewal, Stored, StoreUnavailable, Taken
@@ -20,6 +20,7 @@ from server.store.signals import Bell, Bells, wait
 
 MICRO = 1_000_000
 BATCH = 500
+READING = 16
 POLL_SECONDS = 5.0
 """How often a follower looks by itself: what a notification costs that was lost."""
 RETRY_SECONDS = 0.5
@@ -41,6 +42,8 @@ class RedisStore:
         self._lease, self._seconds = int(lease_seconds * MICRO), _milliseconds(seconds)
         self._outage_seconds = outage_seconds
         self._client = Client(url, prefix)
+        # readers wait here, so that however many there are, writers find a connection at once
+        self._reading = asyncio.Semaphore(READING)
         self._bells, self._changed = Bells(), Bell()
         self._listener = Listener(self._client, self._bells, self._changed)
 
@@ -225,14 +228,15 @@ class RedisStore:
 
     async def _patiently(self, id: str, position: int) -> tuple[bool, list[bytes]]:
         """The same, but an outage is waited for."""
-        patience = time.monotonic() + self._outage_seconds
-        while True:
-            try:
-                return await self._read(id, position)
-            except StoreUnavailable:
-                if time.monotonic() > patience:
-                    raise
-            await asyncio.sleep(RETRY_SECONDS * (0.5 + random.random()))
+        try:
+            async with asyncio.timeout(self._outage_seconds):
+                while True:
+                    with contextlib.suppress(StoreUnavailable):
+                        async with self._reading:
+                            return await self._read(id, position)
+                    await asyncio.sleep(RETRY_SECONDS * (0.5 + random.random()))
+        except TimeoutError:
+            raise StoreUnavailable(f"Redis: no answer for {self._outage_seconds:g} seconds") from None
 
 
 def _milliseconds(seconds: float) -> int:

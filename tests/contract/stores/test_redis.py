@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+import socket
+import subprocess
 import traceback
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import closing
@@ -245,3 +248,28 @@ def test_a_password_is_used_and_never_told(locked: RedisServer, caplog: pytest.L
     address = f"127.0.0.1:{locked.port}"
     run(right, store_at(f"redis://:right-horse@{address}/3"))
     run(wrong, store_at(f"redis://:wrong-horse@{address}/3"))
+
+
+def test_a_connection_can_be_encrypted(tmp_path: Path) -> None:
+    if redis_is_missing() or shutil.which("openssl") is None:
+        pytest.skip(MISSING + " openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    made = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    subprocess.run([*made, *names, *files], check=True, capture_output=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tls = ["--tls-port", str(port), "--tls-auth-clients", "no", "--tls-ca-cert-file", str(certificate)]
+
+    async def work(store: Store) -> None:
+        await store.finish(await store.create(new(), "me"), b"end", [b"0"])
+        assert await read(store, "a") == [b"0"]
+
+    async def refused(store: Store) -> None:
+        assert not await store.ready()
+
+    with redis_server(tmp_path, *tls, "--tls-cert-file", str(certificate), "--tls-key-file", str(key)):
+        run(work, store_at(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}"))
+        run(refused, store_at(f"rediss://localhost:{port}/0"))
