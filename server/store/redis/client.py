@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
@@ -42,7 +42,9 @@ class Client:
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
         }
-        self._pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=CALL_SECONDS, **options)
+        self._pool = ConnectionPool.from_url(url, **options)
+        # who waits for a connection waits here: no silence of Redis, and the first come is the first served
+        self._turns = asyncio.Semaphore(CONNECTIONS)
         self.redis = Redis.from_pool(self._pool)
         self._password = str(self._pool.connection_kwargs.get("password") or "")
         self._shared = _read("shared")
@@ -62,7 +64,7 @@ class Client:
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """The result of `work`, tried again for a short time. Raises `StoreUnavailable`."""
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(CALL_SECONDS), self._turns:
                 return await self._try(work)
         except (RedisError, OSError, TimeoutError) as error:
             raise self.failure(error) from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from server.store.base import Lease, Limit, Store, StoreUnavailable
 from tests.contract.stores.conftest import run
@@ -204,13 +205,52 @@ def test_a_thousand_readers_need_few_connections(server: RedisServer) -> None:
         for n in range(20):
             await store.append(lease, [f"{n}".encode()])
             await asyncio.sleep(0)
-        import redis
-
         with closing(redis.Redis(port=server.port)) as client:
             assert client.info("clients")["connected_clients"] < 40
         await store.finish(lease, b"end", [])
         log = [f"{n}".encode() for n in range(20)]
         assert await asyncio.gather(*readers) == [log[n % 3 + 1 :] for n in range(1000)]
+
+    run(work, store_at(server.url))
+
+
+def test_readers_are_told_again_after_the_notifications_were_cut(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from server.store.redis import listener, store
+
+    monkeypatch.setattr(store, "POLL_SECONDS", 1000)
+    monkeypatch.setattr(listener, "RETRY_SECONDS", 0.05)
+
+    async def work(store: Store) -> None:
+        lease = await store.create(new(), "me")
+        readers = [asyncio.create_task(read(store, "a")) for _ in range(5)]
+        with closing(redis.Redis(port=server.port)) as client:
+            for n in range(60):
+                if n % 20 == 10:
+                    await eventually(lambda: _true(client.pubsub_numsub("longthink:run:a")[0][1] == 1))
+                    client.client_kill_filter(_type="pubsub")
+                await store.append(lease, [f"{n}".encode()])
+        await store.finish(lease, b"end", [])
+        assert await asyncio.gather(*readers) == [[f"{n}".encode() for n in range(60)]] * 5
+
+    run(work, store_at(server.url))
+
+
+def test_a_lost_notification_costs_time_only(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from server.store.redis import store
+
+    monkeypatch.setattr(store, "POLL_SECONDS", 0.05)
+
+    async def work(store: Store) -> None:
+        await store.create(new(), "me")
+        reader = store.follow("a", -1)
+        waiting = asyncio.create_task(anext(reader))
+        with closing(redis.Redis(port=server.port)) as client:
+            await eventually(lambda: _true(client.pubsub_numsub("longthink:run:a")[0][1] == 1))
+            client.xadd("longthink:entries:a", {"": "untold"}, "1-0")
+        assert await waiting == [b"untold"]
+        await reader.aclose()
 
     run(work, store_at(server.url))
 
