@@ -21,8 +21,8 @@ from server.envelope import Envelope
 from server.metrics import Metrics
 from server.service import Service
 from server.settings import Settings
+from server.store import open_store
 from server.store.base import Store
-from server.store.memory import MemoryStore
 from server.webhooks import Webhooks
 
 
@@ -34,13 +34,11 @@ def create_app(
 ) -> FastAPI:
     """The app over models that are ready; it closes their engines when it ends.
 
-    Whoever runs the app passes `connections` in order to drain them. Responses are kept in memory where there is no
-    other `store`.
+    Whoever runs the app passes `connections` in order to drain them. Without a `store` it opens the one of the
+    settings.
     """
     connections = Connections(settings.max_requests) if connections is None else connections
-    kept: Store = store or MemoryStore(
-        limit=settings.stored_responses, seconds=settings.stored_seconds, max_bytes=settings.stored_bytes
-    )
+    kept: Store = store or open_store(settings)
     service = Service(served, decoder=settings.decoder, max_budget=settings.max_budget, effort=settings.effort)
     metrics = Metrics()
     cache = Cache.of(settings, kept, served)

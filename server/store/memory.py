@@ -236,6 +236,8 @@ class _Values:
 class MemoryStore(_Runs, _Values):
     """A store that ends with its process and is shared with nobody."""
 
+    durable = False
+
     def __init__(
         self,
         *,

@@ -29,6 +29,8 @@ RETRY_SECONDS = 0.5
 class RedisStore:
     """Responses are kept for `seconds` after their end; readers wait for `outage_seconds` while Redis is away."""
 
+    durable = True
+
     def __init__(
         self,
         url: str,

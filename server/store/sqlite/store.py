@@ -34,6 +34,8 @@ BATCH = 500
 class SqliteStore:
     """Responses are kept for `seconds` after their end. Raises `OSError` or `sqlite3.Error` for an unusable file."""
 
+    durable = True
+
     def __init__(
         self, path: Path, *, seconds: float, lease_seconds: float = 15.0, clock: Callable[[], float] = time.time
     ) -> None:
