@@ -13,6 +13,7 @@ COMMANDS = {
     "load": "requests per second, latency and time to first token of an endpoint under load",
     "engine": "tokens per second of the embedded engine",
     "overhead": "tokens per second of decoders beside the same engine calls made raw",
+    "stores": "writes per second of each store, and how long one takes",
     "durability": "requests per second with each store beside runs kept in memory",
     "plot": "a picture of accuracy against generated tokens from the results of `accuracy`",
     "panels": "a small picture for each decoder of the same results",

@@ -75,5 +75,5 @@ def create_app(
     app.include_router(tokenize.router(desk))
     app.include_router(models.router(service, int(time.time())))
     app.include_router(decoders.router(service))
-    app.include_router(health.router(service, connections, metrics))
+    app.include_router(health.router(service, connections, metrics, kept))
     return app

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import orjson
 
@@ -132,9 +132,8 @@ class Background:
 
     async def _announce(self, id: str) -> None:
         """A run is about to be done: its delivery is kept before, so that it is not forgotten with this replica."""
-        stored = Delivery.stored(id)
-        if await self._store.get(stored.id) is None:
-            await self._deliver(await self._store.create(stored, self._holder), id)
+        with suppress(LeaseLost):  # it is kept already, by whoever had the run before
+            await self._deliver(await self._store.create(Delivery.stored(id), self._holder), id)
 
     async def _deliver(self, lease: Lease, run: str) -> None:
         try:

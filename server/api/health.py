@@ -14,9 +14,10 @@ from server.api.openapi import ERRORS
 from server.connections import Connections, Refused
 from server.metrics import Metrics
 from server.service import Service
+from server.store.base import Store
 
 
-def router(service: Service, connections: Connections, metrics: Metrics) -> APIRouter:
+def router(service: Service, connections: Connections, metrics: Metrics, store: Store) -> APIRouter:
     """The routes."""
     routes = APIRouter()
 
@@ -27,14 +28,17 @@ def router(service: Service, connections: Connections, metrics: Metrics) -> APIR
 
     @routes.get("/ready", response_class=Response, responses={503: ERRORS[503]})
     async def ready() -> Response:
-        """The engines answer and the server is not about to stop."""
+        """The engines answer and the server is not about to stop.
+
+        A store that cannot be reached is told, but is no reason to send requests elsewhere: most of them need none.
+        """
         if connections.draining:
             raise Refused("the server is shutting down")
         answers = await asyncio.gather(*(model.engine.ready() for model in service.models.values()))
         silent = [name for name, answer in zip(service.models, answers, strict=True) if not answer]
         if silent:
             raise Refused(f"not ready: {', '.join(silent)}")
-        return _json({"status": "ready"})
+        return _json({"status": "ready", "store": "ready" if await store.ready() else "unreachable"})
 
     @routes.get("/version", response_class=Response)
     async def show_version() -> Response:

@@ -133,7 +133,7 @@ def test_metrics_count_what_was_generated() -> None:
 
 def test_health_and_version(live: Live) -> None:
     assert httpx.get(f"{live.url}/health").json() == {"status": "ok"}
-    assert httpx.get(f"{live.url}/ready").json() == {"status": "ready"}
+    assert httpx.get(f"{live.url}/ready").json() == {"status": "ready", "store": "ready"}
     assert httpx.get(f"{live.url}/version").json()["version"]
 
 
