@@ -5,13 +5,14 @@ Rule: every writer has a run of its own and waits for each write, as the server 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from benchmarks import cli
+from benchmarks.report import provenance
 from server.store.base import Limit, Store, Stored
 from server.store.memory import MemoryStore
 from server.store.redis.store import RedisStore
@@ -21,18 +22,20 @@ ENTRIES, STEP = [b"e" * 200] * 4, b"s" * 4000
 LIMIT = Limit("tokens", 10**12, 60)
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> int:
     """Measure each store that is named."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stores", description=__doc__)
+    parser = cli.parser("stores", __doc__)
     parser.add_argument("stores", nargs="+", help="memory, sqlite:PATH or redis://HOST:PORT/DB")
     parser.add_argument("--writers", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--synchronous", choices=["FULL", "NORMAL"], default="FULL", help="of SQLite")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     sqlite.SYNCHRONOUS = options.synchronous
     print("| store | writers | write | writes/s | p50 ms | p99 ms |\n|---|---|---|---|---|---|")
     for name in options.stores:
         asyncio.run(measure(name, options.writers, options.seconds))
+    print(f"\n{provenance('stores', argv)}")
+    return 0
 
 
 def opened(name: str) -> Store:
@@ -78,7 +81,3 @@ async def _load(write: Callable[[int], Awaitable[object]], writers: int, seconds
 
     await asyncio.gather(*map(work, range(writers)))
     return sorted(times)
-
-
-if __name__ == "__main__":
-    main()
