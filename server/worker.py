@@ -83,11 +83,13 @@ class History:
     @classmethod
     async def read(cls, store: Runs, id: str) -> History:
         """From the store."""
-        steps: dict[int, list[Step]] = {}
+        steps: dict[int, dict[str, Step]] = {}
         for line in await store.steps(id):
-            choice, _, step = line.partition(b" ")
-            steps.setdefault(int(choice), []).append(Step.model_validate_json(step))
-        return cls(steps, [Entry.load(line) for line in await store.entries(id)])
+            choice, _, text = line.partition(b" ")
+            step = Step.model_validate_json(text)
+            steps.setdefault(int(choice), {})[step.key] = step  # one may be there twice, after an outage of the store
+        done = {choice: list(found.values()) for choice, found in steps.items()}
+        return cls(done, [Entry.load(line) for line in await store.entries(id)])
 
 
 class Begin(Protocol):
@@ -121,6 +123,7 @@ class Worker:
         self._writer = work.writer(self.generation)
         self._unfinished = set(range(self.generation.choices))
         self._last = Entry()
+        self._told = len(history.entries)
 
     def body(self) -> bytes:
         """The response as it is now."""
@@ -162,7 +165,8 @@ class Worker:
                     self._last = entry  # it goes out together with what follows it
                 elif batch or new:
                     self._write(entry)
-                    await _insist(self._store.append, self._lease, [entry.dump()])
+                    await _insist(self._store.append, self._lease, [entry.dump()], self._told)
+                    self._told += 1
 
     def _write(self, entry: Entry) -> None:
         for index, piece in entry.pieces:

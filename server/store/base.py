@@ -116,8 +116,11 @@ class Runs(Protocol):
         """What has become of a run that goes on."""
         ...
 
-    async def append(self, lease: Lease, entries: Sequence[bytes]) -> None:
-        """Add entries to the log of a run."""
+    async def append(self, lease: Lease, entries: Sequence[bytes], at: int | None = None) -> None:
+        """Add entries to the log of a run, the first of them as number `at`.
+
+        Those that are there already are not added again: after a `StoreUnavailable` nobody knows, and may try again.
+        """
         ...
 
     async def record(self, lease: Lease, steps: Sequence[bytes]) -> None:

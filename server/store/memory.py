@@ -71,9 +71,10 @@ class _Runs:
         """What has become of a run that goes on."""
         self._write(self._held(lease), body=body)
 
-    async def append(self, lease: Lease, entries: Sequence[bytes]) -> None:
+    async def append(self, lease: Lease, entries: Sequence[bytes], at: int | None = None) -> None:
         """Add entries to the log."""
-        self._write(self._held(lease), entries=entries)
+        run = self._held(lease)
+        self._write(run, entries=entries if at is None else entries[max(len(run.entries) - at, 0) :])
 
     async def record(self, lease: Lease, steps: Sequence[bytes]) -> None:
         """Add finished steps."""

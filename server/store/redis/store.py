@@ -72,9 +72,9 @@ class RedisStore:
         """What has become of a run that goes on."""
         await self._write(lease, body=body)
 
-    async def append(self, lease: Lease, entries: Sequence[bytes]) -> None:
+    async def append(self, lease: Lease, entries: Sequence[bytes], at: int | None = None) -> None:
         """Add entries to the log."""
-        await self._write(lease, entries=entries)
+        await self._write(lease, entries=entries, at=at)
 
     async def record(self, lease: Lease, steps: Sequence[bytes]) -> None:
         """Add finished steps."""
@@ -207,8 +207,10 @@ class RedisStore:
         steps: Sequence[bytes] = (),
         entries: Sequence[bytes] = (),
         kept: int | str = "",
+        at: int | None = None,
     ) -> None:
-        head = (lease.id, lease.holder, lease.number, kept, int(body is not None), body or b"")
+        first = "" if at is None else at
+        head = (lease.id, lease.holder, lease.number, kept, int(body is not None), body or b"", first)
         if not await self._client.script("write", *head, len(steps), *steps, *entries):
             raise LeaseLost(f"the run {lease.id} is no longer held")
 

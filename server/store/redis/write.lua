@@ -1,6 +1,6 @@
 -- id, holder, number, milliseconds to keep it from now on ('' for a run that goes on), whether there is a body, the
--- body, how many steps, the steps, the entries
-local id, finished, steps_end = ARGV[3], ARGV[6], 9 + ARGV[9]
+-- body, the number of the first entry ('' for whatever comes next), how many steps, the steps, the entries
+local id, finished, steps_end = ARGV[3], ARGV[6], 10 + ARGV[10]
 local run, entries, steps = keys(id)
 return once(function()
   if not held(id, ARGV[4], ARGV[5]) then
@@ -9,11 +9,12 @@ return once(function()
   if ARGV[7] == '1' then
     redis.call('HSET', run, 'body', ARGV[8])
   end
-  for i = 10, steps_end do
+  for i = 11, steps_end do
     redis.call('RPUSH', steps, ARGV[i])
   end
   local length = redis.call('XLEN', entries)
-  for i = steps_end + 1, #ARGV do
+  local there = ARGV[9] == '' and 0 or length - ARGV[9]
+  for i = steps_end + 1 + there, #ARGV do
     length = length + 1
     redis.call('XADD', entries, length .. '-0', '', ARGV[i])
   end

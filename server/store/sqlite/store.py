@@ -76,9 +76,9 @@ class SqliteStore:
         """What has become of a run that goes on."""
         await self._write(Writing(lease, body))
 
-    async def append(self, lease: Lease, entries: Sequence[bytes]) -> None:
+    async def append(self, lease: Lease, entries: Sequence[bytes], at: int | None = None) -> None:
         """Add entries to the log."""
-        await self._write(Writing(lease, entries=entries))
+        await self._write(Writing(lease, entries=entries, at=at))
 
     async def record(self, lease: Lease, steps: Sequence[bytes]) -> None:
         """Add finished steps."""

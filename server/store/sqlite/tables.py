@@ -63,6 +63,8 @@ class Writing:
     steps: Sequence[bytes] = ()
     entries: Sequence[bytes] = ()
     expires: float | None = None
+    at: int | None = None
+    """The number of the first entry, where those that are there already are to be left out."""
 
 
 def write(tables: Connection, writing: Writing) -> None:
@@ -73,7 +75,7 @@ def write(tables: Connection, writing: Writing) -> None:
     if writing.body is not None:
         tables.execute("UPDATE runs SET body = ? WHERE id = ?", (writing.body, lease.id))
     _extend(tables, "steps", lease.id, writing.steps)
-    _extend(tables, "entries", lease.id, writing.entries)
+    _extend(tables, "entries", lease.id, writing.entries, writing.at)
     if writing.expires is not None:
         tables.execute("UPDATE runs SET expires = ? WHERE id = ?", (writing.expires, lease.id))
         tables.execute("DELETE FROM leases WHERE id = ?", (lease.id,))
@@ -184,8 +186,9 @@ def _held(tables: Connection, lease: Lease) -> bool:
     return found.fetchone() is not None
 
 
-def _extend(tables: Connection, log: str, id: str, items: Sequence[bytes]) -> None:
+def _extend(tables: Connection, log: str, id: str, items: Sequence[bytes], at: int | None = None) -> None:
     if items:
         (length,) = tables.execute(f"SELECT coalesce(max(number) + 1, 0) FROM {log} WHERE id = ?", (id,)).fetchone()
-        rows = [(id, number, item) for number, item in enumerate(items, length)]
+        new = items if at is None else items[max(length - at, 0) :]
+        rows = [(id, number, item) for number, item in enumerate(new, length)]
         tables.executemany(f"INSERT INTO {log} VALUES (?, ?, ?)", rows)

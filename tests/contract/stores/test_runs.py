@@ -64,6 +64,19 @@ def test_a_run_is_created_written_and_finished(opened: Open) -> None:
     run(work, opened())
 
 
+def test_entries_that_are_there_already_are_not_added_again(opened: Open) -> None:
+    async def work(store: Store) -> None:
+        lease = await store.create(new(), "me")
+        for at, entries in ((0, [b"0"]), (0, [b"0"]), (0, [b"0", b"1"]), (2, [b"2", b"3"]), (1, [b"1"]), (2, [b"2"])):
+            await store.append(lease, entries, at)
+        assert await store.entries(lease.id) == [b"0", b"1", b"2", b"3"]
+        await store.append(lease, [b"4"], 4)
+        await store.append(lease, [b"5"])
+        assert await store.entries(lease.id) == [b"%d" % n for n in range(6)]
+
+    run(work, opened())
+
+
 def test_an_id_is_created_once(opened: Open) -> None:
     async def work(store: Store) -> None:
         lease = await store.create(new(), "me")
