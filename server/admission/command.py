@@ -63,13 +63,21 @@ def revoke(given: argparse.Namespace) -> None:
     if given.id not in entries:
         raise ValueError(f"there is no key {given.id}")
     if not entries[given.id].disabled:
-        head = re.compile(rf"^[ \t]*\[[ \t]*keys[ \t]*\.[ \t]*\"?{re.escape(given.id)}\"?[ \t]*\].*$", re.MULTILINE)
-        written = re.compile(r"\A((?:(?!^[ \t]*\[).*\n?)*?)^[ \t]*disabled[ \t]*=.*\n?", re.MULTILINE)
-        if (found := head.search(text)) is None:
-            raise ValueError(f"the entry of {given.id} has no line [keys.{given.id}]: set disabled = true yourself")
-        rest = written.sub(r"\1", text[found.end() :].removeprefix("\n"), count=1)
-        _replace(given.file, f"{text[: found.end()]}\ndisabled = true\n{rest}", set(entries))
+        _replace(given.file, _disable(text, given.id), set(entries))
     print(f"{given.id} is disabled")
+
+
+def _disable(text: str, id: str) -> str:
+    """The file with `disabled = true` in one entry, under its head."""
+    lines = text.splitlines(keepends=True)
+    head = re.compile(rf"""\s*\[\s*keys\s*\.\s*(["']?){re.escape(id)}\1\s*\]""")
+    first = next((i for i, line in enumerate(lines, 1) if head.match(line)), None)
+    if first is None:
+        raise ValueError(f"the entry of {id} does not begin with [keys.{id}]: set disabled = true yourself")
+    last = next((i for i in range(first, len(lines)) if lines[i].lstrip().startswith("[")), len(lines))
+    kept = [line for line in lines[first:last] if not re.match(r"\s*disabled\s*=", line)]
+    before = "".join(lines[:first])
+    return before.removesuffix("\n") + "\ndisabled = true\n" + "".join([*kept, *lines[last:]])
 
 
 def _replace(path: Path, text: str, ids: set[str]) -> None:
