@@ -15,9 +15,10 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import count
 
+from decoders.core.errors import LongThinkError
 from server.admission.caller import Terms
 from server.admission.refusals import RateLimited
-from server.connections import Refused
+from server.connections import HandOver, Refused
 
 _RETRY_SECONDS = 1.0
 
@@ -81,7 +82,7 @@ class Queue:
     async def enter(self, terms: Terms, tokens: int, priority: int = 0, *, firm: bool = False) -> Place:
         """Wait for a turn. Raises `RateLimited` or `Refused` where the queue is full, `Refused` at shutdown."""
         if self._closed:
-            raise Refused("the server is shutting down")
+            raise _end(firm)
         place = self._append(terms, tokens, priority, firm)
         self._dispatch()
         if not firm and self.waiting > self._max_waiting and not place.turn.done():
@@ -99,7 +100,7 @@ class Queue:
     def check(self, terms: Terms) -> None:
         """Raises what a newcomer would be refused with that cannot push anybody out."""
         if self._closed:
-            raise Refused("the server is shutting down")
+            raise _end(firm=False)
         if self.waiting >= self._max_waiting and self._waiting[terms.id] + 1 >= max(self._waiting.values()):
             raise self._refusal(terms.id, 1)
 
@@ -108,7 +109,7 @@ class Queue:
         self._closed = True
         for flow in list(self._flows()):
             for place in list(flow.waiting):
-                self._refuse(place, Refused("the server is shutting down"))
+                self._refuse(place, _end(place.firm))
 
     def _append(self, terms: Terms, tokens: int, priority: int, firm: bool) -> Place:
         peers = self._classes.setdefault(priority, _Class())
@@ -175,6 +176,12 @@ class Queue:
         place.flow.peers.places -= 1
         if not place.flow.peers.places:
             del self._classes[place.flow.priority]
+
+
+def _end(firm: bool) -> LongThinkError:
+    """What was accepted goes on elsewhere."""
+    message = "the server is shutting down"
+    return HandOver(message) if firm else Refused(message)
 
 
 def _take_one(counts: Counter[str], key: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from server.engines.scripted import ScriptedEngine
 from tests.server.admission.conftest import KeyFile, guarded
 from tests.server.admission.counting import CountingStore
 from tests.server.conftest import HELLO, Live, until
+from tests.server.test_command import command
 
 REPLY = "<think>one two three</think>four five"
 
@@ -75,7 +77,11 @@ def test_limits_are_told_and_kept(live: Live, file: KeyFile) -> None:
     told = [_ask(live, file, "few") for _ in range(3)]
     assert [t.status_code for t in told] == [200, 200, 429]
     assert [t.headers["x-ratelimit-remaining-requests"] for t in told] == ["1", "0", "0"]
-    assert [t.headers["x-ratelimit-remaining-tokens"] for t in told] == ["95", "91", "92"]  # a share of 5, of which 4 are spent
+    assert [t.headers["x-ratelimit-remaining-tokens"] for t in told] == [
+        "95",
+        "91",
+        "92",
+    ]  # a share of 5, of which 4 are spent
     assert told[2].headers["retry-after"] == "60"
     error = told[2].json()["error"]
     assert (error["code"], error["type"]) == ("rate_limit_exceeded", "requests")
@@ -253,3 +259,40 @@ def test_keys_are_never_told(
     for key in (file.keys["team"], wrong):
         assert key.rpartition("-")[2] not in everything
         assert keys.digest(key.rpartition("-")[2]) not in everything
+
+
+def test_a_key_that_floods_leaves_others_their_share(file: KeyFile) -> None:
+    file.add("flood")
+    file.add("few")
+    engine = ScriptedEngine([REPLY], model="base", token_delay=0.005)
+    done = list[str]()
+
+    def ask(id: str) -> None:
+        assert _ask(live, file, id).status_code == 200
+        done.append(id)
+
+    with guarded(file, engine, max_running=1) as live, ThreadPoolExecutor(24) as pool:
+        floods = [pool.submit(ask, "flood") for _ in range(20)]
+        assert until(lambda: live.metric("longthink:num_requests_waiting") >= 15, 10)
+        fair = [pool.submit(ask, "few") for _ in range(3)]
+        for future in (*fair, *floods):
+            future.result(20)
+        assert live.metric("longthink:request_queue_time_seconds_count") == 23
+        assert live.metric("longthink:request_queue_time_seconds_sum") > 0
+    assert len(done) - 1 - done[::-1].index("few") <= 12  # all three are served while the flood still waits
+
+
+def test_at_shutdown_those_who_wait_are_told_and_those_at_work_finish() -> None:
+    arguments = ("--scripted.token-delay", "0.2", "--max-running", "1")
+    with command(*arguments) as (process, url), ThreadPoolExecutor(3) as pool:
+        body = {"model": "scripted", "messages": HELLO}
+
+        def ask() -> int:
+            return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=20).status_code
+
+        asked = [pool.submit(ask) for _ in range(3)]
+        waiting = 'longthink:num_requests_waiting{decoder="direct",model="scripted"} 2.0'
+        assert until(lambda: waiting in httpx.get(f"{url}/metrics").text, 10)
+        process.send_signal(signal.SIGTERM)
+        assert sorted(future.result(20) for future in asked) == [200, 503, 503]
+        assert process.wait(10) == 0

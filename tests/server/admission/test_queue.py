@@ -10,7 +10,7 @@ import pytest
 from server.admission.caller import Terms
 from server.admission.queue import Place, Queue
 from server.admission.refusals import RateLimited
-from server.connections import Refused
+from server.connections import HandOver, Refused
 
 pytestmark = pytest.mark.anyio
 A, B, C = Terms("a"), Terms("b"), Terms("c")
@@ -163,3 +163,14 @@ async def test_nothing_is_kept_of_priorities_that_have_passed() -> None:
         await crowd.come(A, priority=priority)
         crowd.places.pop().leave()
     assert (crowd.queue._classes, crowd.queue.running, crowd.queue.waiting) == ({}, 0, 0)
+
+
+async def test_at_the_end_accepted_runs_are_handed_over() -> None:
+    crowd = Crowd(Queue(1))
+    await crowd.come(A)
+    await crowd.come(A, firm=True)
+    crowd.queue.close()
+    with pytest.raises(HandOver):
+        await crowd.tasks[1]
+    with pytest.raises(HandOver):
+        await crowd.queue.enter(A, 10, firm=True)
