@@ -23,7 +23,7 @@ def taken_up(caller: Caller) -> Ask:
 def test_a_run_taken_over_is_charged_for_what_it_spent_and_once() -> None:
     async def scenario() -> None:
         store, caller = CountingStore(), Caller(TERMS)
-        store.durable, store._clock = True, lambda: store.now
+        store.durable = True
         await Limits(store).claim(caller, 10_000)
         first = Replica(store, taken_up(caller), name="first", delay=1e-9)
         second = Replica(store, taken_up(caller), name="second")
