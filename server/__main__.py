@@ -12,6 +12,7 @@ from importlib import import_module
 _COMMANDS = {
     "serve": ("server.serve", "serve a model through decoders, as an OpenAI-compatible API"),
     "chat": ("clients.__main__", "talk to a server"),
+    "keys": ("server.admission.command", "make, list and revoke the API keys of a server"),
     "train": ("training.__main__", "train a checkpoint for the decoders"),
     "bench": ("benchmarks.__main__", "measure accuracy and speed of a server"),
 }

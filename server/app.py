@@ -12,6 +12,11 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from decoders.core.task import Model
+from server.admission.gate import Gate
+from server.admission.keys import Keys
+from server.admission.limits import Limits
+from server.admission.permit import Admission
+from server.admission.queue import Queue
 from server.api import anthropic, chat, completions, decoders, errors, health, models, responses, tokenize
 from server.api.desk import Desk
 from server.background import Background
@@ -42,7 +47,9 @@ def create_app(
     service = Service(served, decoder=settings.decoder, max_budget=settings.max_budget, effort=settings.effort)
     metrics = Metrics()
     cache = Cache.of(settings, kept, served)
-    desk = Desk(service, connections, metrics, settings.keep_alive_seconds, cache)
+    admission = Admission(Limits(kept), Queue(settings.max_running, settings.max_waiting))
+    connections.on_drain(admission.queue.close)
+    desk = Desk(service, connections, metrics, settings.keep_alive_seconds, admission, cache)
     webhooks = Webhooks.of(settings)
     holder = f"{socket.gethostname()}/{uuid.uuid4().hex[:12]}"
     background = Background(kept, connections, desk.generation, holder, webhooks)
@@ -58,6 +65,7 @@ def create_app(
             await model.engine.aclose()
         if webhooks is not None:
             await webhooks.aclose()
+        await admission.limits.aclose()
         await kept.aclose()
 
     app = FastAPI(
@@ -66,6 +74,7 @@ def create_app(
         version=health.installed_version(),
         lifespan=lifespan,
     )
+    app.add_middleware(Gate, keys=Keys(settings.keys) if settings.keys else None, limits=admission.limits)
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
     errors.install(app)
     app.include_router(chat.router(desk, kept, background, reasoning_content=settings.reasoning_content))

@@ -31,6 +31,7 @@ class Connections:
     def __init__(self, limit: int) -> None:
         self.draining = False
         self._limit = limit
+        self._on_drain: list[Callable[[], None]] = []
         self._open: set[Connected] = set()
 
     def __len__(self) -> int:
@@ -51,6 +52,16 @@ class Connections:
         if len(self._open) >= self._limit:
             raise Refused(f"the server is at its limit of {self._limit} requests in progress")
         return Connected(receive, self._open)
+
+    def on_drain(self, action: Callable[[], None]) -> None:
+        """Have something done when the server is about to stop."""
+        self._on_drain.append(action)
+
+    def drain(self) -> None:
+        """What has not begun is refused from now on, what has may go on."""
+        self.draining = True
+        while self._on_drain:
+            self._on_drain.pop()()
 
     def stop(self) -> None:
         """End whatever is still in progress."""

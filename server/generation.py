@@ -18,6 +18,7 @@ from decoders.core.run import Run
 from decoders.core.stream import batches
 from decoders.core.trace import Usage
 from decoders.direct import Direct
+from server.admission.permit import Permit
 from server.metrics import Watch
 from server.narrator import Narrator, Piece
 from server.report import Facts, Report
@@ -37,11 +38,13 @@ class Generation(Report):
         order: Order,
         runs: Sequence[Run],
         watch: Watch,
+        permit: Permit,
         told: Sequence[Sequence[Piece]] = (),
         before: Usage | None = None,
     ) -> None:
         self.order = order
         self.choices = order.choices
+        self.permit = permit
         self._runs = runs
         self._watch = watch
         self._narrators = [Narrator(said) for said in told or [()] * len(runs)]
@@ -54,7 +57,8 @@ class Generation(Report):
         sources = [batches(order.decoder, order.task(i), run) for i, run in enumerate(self._runs)]
         with self._watch as watch:
             try:
-                async with aclosing(_one(sources[0]) if len(sources) == 1 else _together(sources)) as merged:
+                merging = _one(sources[0]) if len(sources) == 1 else _together(sources)
+                async with self.permit.turn(self.spent), aclosing(merging) as merged:
                     async for index, batch in merged:
                         watch.batch(batch)
                         yield [(index, piece) for piece in self._narrators[index].tell(batch)]

@@ -115,6 +115,8 @@ class _Server(uvicorn.Server):
             self.force_exit = sig == signal.SIGINT
 
     async def on_tick(self, counter: int) -> bool:
+        if self._deadline is not None:
+            self._connections.drain()
         if self._deadline is not None and (not len(self._connections) or time.monotonic() >= self._deadline):
             self._connections.stop()
             self.should_exit = True

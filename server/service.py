@@ -22,6 +22,7 @@ from decoders.core.run import Run
 from decoders.core.task import Model, Reply, Task
 from decoders.core.trace import Step
 from server import wishes
+from server.admission.caller import Caller
 from server.budgets import Effort, purse
 
 _REPLY = {"stop", "logprobs", "structure"}
@@ -64,6 +65,7 @@ class Ask:
     seed: int | None = None
     n: int = 1
     names: Mapping[str, str] = field(default_factory=dict)
+    caller: Caller = field(default_factory=Caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,9 @@ class Service:
         """Resolve an ask. Raises `UnknownModel`, `UnknownDecoder` or `InvalidRequest`, each with its `param`."""
         name, suffix = self.resolve(ask.model)
         tasks = tuple(Task(prompt=prompt) for prompt in ask.prompts) or (Task(ask.messages, prefix=ask.prefix),)
-        choices = ask.n * len(tasks)
+        choices, terms = ask.n * len(tasks), ask.caller.terms
         budget = purse(
-            self._max_budget,
+            terms.budget(self._max_budget),
             tokens=ask.max_tokens * choices if ask.each and ask.max_tokens else ask.max_tokens,
             tokens_param=ask.max_tokens_param,
             effort=ask.effort,
@@ -119,11 +121,14 @@ class Service:
             raise InvalidRequest(f"n is {ask.n}, but the budget is only {budget} tokens", param="n")
         decoder, reply = self._build(ask, name, suffix), _reply(ask)
         wishes.check(ask, reply, decoder, self.models, name)
+        terms.check(wishes.involved(decoder, name), [inner.name for inner in decoder.nested()])
+        priority = terms.prioritise(ask.sampling.get("priority"))
+        wanted = {**ask.sampling, **({} if priority is None else {"priority": priority})}
         return Order(
             model=name,
             decoder=decoder,
             tasks=tasks,
-            sampling=Sampling(**{**self._sampling[name], **_without(ask.sampling, _REPLY), "max_tokens": budget}),
+            sampling=Sampling(**{**self._sampling[name], **_without(wanted, _REPLY), "max_tokens": budget}),
             reply=reply,
             seed=secrets.randbits(31) if ask.seed is None else ask.seed,
             budget=budget,

@@ -176,6 +176,12 @@ class Settings(ModelOptions, BaseSettings):
     """The reasoning effort, a share of max_budget, of requests that set neither a budget nor an effort."""
     max_requests: int = Field(default=1024, ge=1)
     """Requests in progress at most; more are refused with 503."""
+    keys: Path | None = None
+    """A TOML file of API keys, as `longthink keys` makes it; without it whoever reaches the server may use it."""
+    max_running: int | None = Field(default=None, ge=1)
+    """Requests whose decoders work at the same time; more of them wait for their turn. Without it none wait."""
+    max_waiting: int = Field(default=512, ge=1)
+    """Requests that wait for their turn at most; more are refused with 429 or 503."""
     max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1)
     """Bytes of a request's body at most."""
     drain_seconds: float = Field(default=30.0, ge=0)

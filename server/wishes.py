@@ -67,17 +67,22 @@ def check(ask: Ask, reply: Reply, decoder: Decoder, models: Mapping[str, Model],
                 param="decoder",
                 code="decoder_not_supported",
             )
-    involved = dict.fromkeys([model, *(name for inner in nested for _, name in other_models(inner))])
-    for name in involved:
+    served = involved(decoder, model)
+    for name in served:
         models[name].pack.format(reply.answer_format)
     for wish in wishes(ask, reply):
         for inner in nested:
             if wish.honour not in inner.honours:
                 raise _refusal(wish, f"the decoder {inner.name} cannot honour {wish.honour}")
-        for name in involved:
+        for name in served:
             wanted = wish.all | wish.reply if name == model else wish.all
             if missing := wanted - models[name].engine.features:
                 raise _refusal(wish, f"the model {name} does not support {_listed(missing)}")
+
+
+def involved(decoder: Decoder, model: str) -> list[str]:
+    """All served models that may get calls."""
+    return list(dict.fromkeys([model, *(name for inner in decoder.nested() for _, name in other_models(inner))]))
 
 
 def other_models(decoder: Decoder) -> list[tuple[str, str]]:

@@ -191,6 +191,8 @@ class Worker:
             await _insist(self.announce, self._lease.id)
         end = dataclasses.replace(self._last, facts=facts).dump()
         await _insist(self._store.finish, self._lease, self._writer.body(), [end])
+        # not before: whoever would take over a run that is settled but not done would settle it again
+        await self.generation.permit.settle(facts.spent)
 
     async def _record(self, choice: int, step: Step) -> None:
         line = b"%d %b" % (choice, step.model_dump_json().encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from decoders.core.trace import Step, Trace, Usage
+from server.admission.caller import Caller
+from server.admission.permit import Admission
 from server.api.sse import EventStream, Failure, failure_event
 from server.cache import Cache
 from server.connections import Connections
@@ -32,6 +35,7 @@ class Desk:
     connections: Connections
     metrics: Metrics
     keep_alive: float
+    admission: Admission
     cache: Cache | None = None
 
     async def report(self, ask: Ask, request: Request, *, ids: bool = False) -> tuple[Report, PromptIds]:
@@ -39,7 +43,7 @@ class Desk:
 
         Raises `InvalidRequest` naming the field, also where the decoder or the engine has no ids to show.
         """
-        generation = self.generation(ask)
+        generation = self.generation(dataclasses.replace(ask, caller=Caller.of(request)))
         if ids:
             return generation, await self._prompt_ids(generation)
         if self.cache is None or (key := self.cache.key(ask, generation.order, owner(request))) is None:
@@ -63,7 +67,14 @@ class Desk:
         runs = self.service.runs(order, steps, journal)
         watch = self.metrics.watch(order.model, order.decoder.name)
         before = Usage.total([Trace(steps=list(done)).usage() for done in (steps or {}).values()])
-        return Generation(order, runs, watch, said, before)
+        permit = self.admission.permit(
+            ask.caller,
+            order.budget,
+            priority=order.sampling.priority,
+            deadline=order.deadline,
+            lasting=journal is not None,
+        )
+        return Generation(order, runs, watch, permit, said, before)
 
     async def _prompt_ids(self, generation: Generation) -> PromptIds:
         model = generation.order.model
@@ -87,7 +98,7 @@ class Desk:
 
 def owner(request: Request) -> str:
     """The id of the API key that asks; empty where there are no keys."""
-    return str(getattr(request.state, "owner", ""))
+    return Caller.of(request).id
 
 
 class Writer(Protocol):

@@ -18,6 +18,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from decoders.core.errors import InvalidRequest
+from server.admission.caller import Caller
 from server.api.desk import Desk, owner, tell
 from server.api.errors import ApiError
 from server.api.openapi import ERRORS, parameters
@@ -50,6 +51,8 @@ class Order:
     created: int
     seed: int | None = None
     deadline: float | None = None
+    caller: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Whose it is and what was claimed for it, as `Caller.dump` has it."""
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -63,7 +66,8 @@ class Order:
     def settle(self, ask: Ask) -> Ask:
         """The request's ask, with what was drawn and decided when the run was made."""
         deadline = None if self.deadline is None else max(self.deadline - time.time(), 1e-3)
-        return dataclasses.replace(ask, seed=self.seed if ask.seed is None else ask.seed, deadline=deadline)
+        seed = self.seed if ask.seed is None else ask.seed
+        return dataclasses.replace(ask, seed=seed, deadline=deadline, caller=Caller.load(self.caller))
 
 
 class Durable:
@@ -119,13 +123,10 @@ class Durable:
         key = _Key.of(request, self._path, sent, stored)
         if key is not None and (known := await key.claim(self._store)):
             return await self._answer(request, known, stream)
-        order = Order(self._path, sent, int(time.time()), None, deadline and time.time() + deadline)
-        stored = dataclasses.replace(stored, order=order.dump())
+        until, caller = deadline and time.time() + deadline, Caller.of(request).dump()
+        order = Order(self._path, sent, int(time.time()), None, until, caller)
         try:
-            worker = self._background.worker(self._background.open(stored))
-            order = dataclasses.replace(order, seed=worker.generation.order.seed)
-            stored = dataclasses.replace(stored, order=order.dump(), body=worker.body())
-            await self._background.start(stored, worker)
+            stored = await self._begin(dataclasses.replace(stored, order=order.dump()), order)
         except BaseException:
             if key is not None:
                 await self._store.forget(key.place)
@@ -133,6 +134,21 @@ class Durable:
         if key is not None:
             await self._store.keep(key.place, key.value, _KEY_SECONDS)
         return await self._answer(request, stored, stream)
+
+    async def _begin(self, stored: Stored, order: Order) -> Stored:
+        """Let a run go on by itself. What is claimed for it is kept with it: see `Permit`."""
+        worker = self._background.worker(self._background.open(stored))
+        permit = worker.generation.permit
+        await permit.claim()
+        try:
+            seed = worker.generation.order.seed
+            order = dataclasses.replace(order, seed=seed, caller=permit.caller.dump())
+            stored = dataclasses.replace(stored, order=order.dump(), body=worker.body())
+            await self._background.start(stored, worker)
+        except BaseException:
+            await permit.settle(0)
+            raise
+        return stored
 
     async def stored(self, request: Request) -> Stored:
         """What the path names. Raises `ApiError` where there is nothing that this caller may see."""

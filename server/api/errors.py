@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from decoders.core.errors import EngineUnavailable, InvalidOutput, InvalidRequest, LongThinkError, UnknownModel
+from server.admission.refusals import Forbidden, RateLimited, Unauthorized
 from server.connections import ClientLeft, Refused
 from server.report import Cancelled, Failed, Gone
 from server.store.base import StoreUnavailable
@@ -43,6 +44,8 @@ def describe(error: Exception) -> tuple[int, dict[str, Any]]:
             return error.status, body(str(error), kind, error.param, error.code)
         case UnknownModel():
             return 404, body(str(error), "invalid_request_error", error.param, error.code)
+        case Forbidden():
+            return 403, body(str(error), "invalid_request_error", error.param, error.code)
         case InvalidRequest():
             return 400, body(str(error), "invalid_request_error", error.param, error.code)
         case InvalidOutput():
@@ -57,6 +60,10 @@ def describe(error: Exception) -> tuple[int, dict[str, Any]]:
             return 409, body(str(error), "invalid_request_error", None, "response_cancelled")
         case StoreUnavailable():
             return 503, body("the store cannot be reached now", "server_error", None, "store_unavailable")
+        case Unauthorized():
+            return 401, body(str(error), "invalid_request_error", None, "invalid_api_key")
+        case RateLimited():
+            return 429, body(str(error), error.kind, None, "rate_limit_exceeded")
         case Refused():
             return 503, body(str(error), "server_error", None, "overloaded")
         case EngineUnavailable():

@@ -20,6 +20,7 @@ from decoders.prompts import Pack
 from server.app import create_app
 from server.engines.scripted import ScriptedEngine
 from server.settings import Settings
+from server.store.base import Store
 
 HELLO = [{"role": "user", "content": "hello there"}]
 
@@ -87,10 +88,12 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 @contextmanager
-def serving(settings: Settings | None = None, pack: str = "plain", **engines: ScriptedEngine) -> Iterator[Live]:
+def serving(
+    settings: Settings | None = None, pack: str = "plain", store: Store | None = None, **engines: ScriptedEngine
+) -> Iterator[Live]:
     engines = engines or {"base": ScriptedEngine(model="base")}
     served = {name: Model(engine, Pack.load(pack)) for name, engine in engines.items()}
-    app = create_app(settings or Settings(engine="scripted"), served)
+    app = create_app(settings or Settings(engine="scripted"), served, store=store)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -13,6 +13,9 @@ import pytest
 from decoders.core.messages import Message
 from decoders.core.task import Model
 from decoders.prompts import Pack
+from server.admission.limits import Limits
+from server.admission.permit import Admission
+from server.admission.queue import Queue
 from server.api.desk import Desk
 from server.background import Background
 from server.connections import Connections
@@ -77,7 +80,7 @@ class Replica:
         service = Service(
             {"base": Model(self.engine, Pack.load("plain"))}, decoder="direct", max_budget=10_000, effort="max"
         )
-        desk = Desk(service, self.connections, Metrics(), 15.0)
+        desk = Desk(service, self.connections, Metrics(), 15.0, Admission(Limits(store), Queue()))
         self.background = Background(store, self.connections, desk.generation, name, webhooks)
         self.background.openers["plain"] = lambda stored: Work(ask, Plain)
 
