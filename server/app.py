@@ -28,6 +28,8 @@ from server.service import Service
 from server.settings import Settings
 from server.store import open_store
 from server.store.base import Store
+from server.store.measured import measured
+from server.upstreams import Upstreams
 from server.webhooks import Webhooks
 
 
@@ -43,16 +45,17 @@ def create_app(
     settings.
     """
     connections = Connections(settings.max_requests) if connections is None else connections
-    kept: Store = store or open_store(settings)
     service = Service(served, decoder=settings.decoder, max_budget=settings.max_budget, effort=settings.effort)
-    metrics = Metrics()
+    upstreams = Upstreams(served.values())
+    metrics = Metrics(health.installed_version(), upstreams.all)
+    kept = measured(store or open_store(settings), metrics.store)
     cache = Cache.of(settings, kept, served)
     admission = Admission(Limits(kept), Queue(settings.max_running, settings.max_waiting))
     connections.on_drain(admission.queue.close)
     desk = Desk(service, connections, metrics, settings.keep_alive_seconds, admission, cache)
     webhooks = Webhooks.of(settings)
     holder = f"{socket.gethostname()}/{uuid.uuid4().hex[:12]}"
-    background = Background(kept, connections, desk.generation, holder, webhooks)
+    background = Background(kept, connections, desk.generation, holder, webhooks, metrics.runs)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:

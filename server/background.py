@@ -12,9 +12,11 @@ import logging
 from contextlib import aclosing, suppress
 
 import orjson
+from prometheus_client import CollectorRegistry
 
 from decoders.core.errors import LongThinkError
 from server.connections import Connections, Refused
+from server.metrics import RunMetrics
 from server.recording import Recording
 from server.report import Cancelled, Entry, Facts
 from server.store.base import Lease, LeaseLost, Store, Stored, StoreUnavailable
@@ -33,12 +35,20 @@ class Background:
     """The runs that this replica holds, by id. `holder` is its name in leases: no other replica has it."""
 
     def __init__(
-        self, store: Store, connections: Connections, begin: Begin, holder: str, webhooks: Webhooks | None = None
+        self,
+        store: Store,
+        connections: Connections,
+        begin: Begin,
+        holder: str,
+        webhooks: Webhooks | None = None,
+        metrics: RunMetrics | None = None,
     ) -> None:
         self.openers: dict[str, Opener] = {}
         self._store, self._connections, self._begin, self._holder = store, connections, begin, holder
         self._webhooks = webhooks
         self._running: dict[str, tuple[Lease, Worker | Delivery, asyncio.Task[None]]] = {}
+        self._metrics = metrics or RunMetrics(CollectorRegistry())
+        self._metrics.running.set_function(self._count)
 
     def open(self, stored: Stored) -> Work:
         """A stored run as its API understands it."""
@@ -117,7 +127,9 @@ class Background:
         except Exception as error:
             await self._give_up(lease, stored, error)
         else:
-            log.info("run %s taken over with %d steps", lease.id, sum(map(len, history.steps.values())))
+            steps = sum(map(len, history.steps.values()))
+            log.info("run %s taken over with %d steps", lease.id, steps)
+            self._metrics.took_over(steps)
             self._go(lease, worker)
 
     async def _give_up(self, lease: Lease, stored: Stored, error: Exception) -> None:
@@ -149,8 +161,13 @@ class Background:
         self._running[lease.id] = (lease, work, task)
         task.add_done_callback(self._gone)
 
+    def _count(self) -> float:
+        return sum(isinstance(work, Worker) for _, work, _ in self._running.values())
+
     def _gone(self, task: asyncio.Task[None]) -> None:
         id = task.get_name().removeprefix("run ")
-        del self._running[id]
+        _, work, _ = self._running.pop(id)
+        if isinstance(work, Worker) and isinstance(work.left, LeaseLost):
+            self._metrics.lease_lost.inc()
         if not task.cancelled() and (error := task.exception()):
             log.error("the work on %s broke off: it goes on when its lease has lapsed", id, exc_info=error)

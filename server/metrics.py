@@ -1,17 +1,20 @@
 """Prometheus metrics, with vLLM's names and buckets under the prefix `longthink:`. Rule: a registry for each app.
 
 A request is waiting until its first token and running from then on. The queue time ends where the first call to the
-engine begins; what a call waits for inside the engine counts into the time to the first token.
+engine begins; what a call waits for inside the engine counts into the time to the first token. Every name, help text
+and label stands here; a metric without samples shows its `# HELP` line from the start.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import get_args
+from typing import Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from decoders.core.engine import Finish
 from decoders.core.events import Delta, Event
@@ -19,20 +22,31 @@ from decoders.core.trace import Usage
 from server.admission.refusals import RateLimited
 from server.connections import HandOver, Refused
 from server.store.base import LeaseLost
+from server.upstreams import Upstream
 
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)
 _BETWEEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0)
 _WHOLE = (0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0)
+_STORE = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _RATIO = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99, 1.0)
 _LABELS = ("model", "decoder")
+
+Rejection = Literal["full", "draining", "queue_full", "queue_timeout", "rate_limit", "quota", "unauthorized"]
+"""Why a request was turned away before anything was generated for it."""
 
 
 class Metrics:
     """All metrics of one app."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: str = "", upstreams: Callable[[], Sequence[Upstream]] = tuple) -> None:
         self.registry = CollectorRegistry()
+        self.runs = RunMetrics(self.registry)
+        self.admission = AdmissionMetrics(self.registry)
+        self.store = StoreMetrics(self.registry)
+        self.registry.register(_UpstreamMetrics(upstreams))
+        Info("longthink:build", "The installed longthink.", registry=self.registry).info({"version": version})
+        ProcessCollector(registry=self.registry)
         self._bound: dict[tuple[str, str], _Bound] = {}
         self.running = self._gauge("num_requests_running", "Requests of which tokens have been generated.")
         self.waiting = self._gauge("num_requests_waiting", "Requests that wait for their first token.")
@@ -161,3 +175,85 @@ class Watch:
     def _answered(self, now: float) -> None:
         self._answering = True
         self._bound.answer.observe(now - self._began)
+
+
+class RunMetrics:
+    """Runs that outlive their request."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.running = Gauge("longthink:runs_running", "Durable runs that this replica holds.", registry=registry)
+        self.taken_over = Counter(
+            "longthink:runs_taken_over", "Durable runs that another replica had before.", registry=registry
+        )
+        self.resumed_steps = Counter(
+            "longthink:runs_resumed_steps", "Steps of such runs that were replayed, not generated.", registry=registry
+        )
+        self.lease_lost = Counter(
+            "longthink:runs_lease_lost",
+            "Durable runs that another replica took away, or that were deleted.",
+            registry=registry,
+        )
+
+    def took_over(self, steps: int) -> None:
+        """A run is held that has so many steps behind it."""
+        self.taken_over.inc()
+        self.resumed_steps.inc(steps)
+
+
+class AdmissionMetrics:
+    """Requests that were let in, made to wait, or turned away."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.queue = Gauge("longthink:queue_length", "Requests that wait to be let in.", registry=registry)
+        rejected = Counter("longthink:rejected", "Requests that were turned away.", ("reason",), registry=registry)
+        self._rejected = {reason: rejected.labels(reason) for reason in get_args(Rejection)}
+        self._limited = Counter(
+            "longthink:rate_limited", "Requests beyond a limit of their key.", ("limit",), registry=registry
+        )
+
+    def rejected(self, reason: Rejection) -> None:
+        """A request was turned away."""
+        self._rejected[reason].inc()
+
+    def rate_limited(self, limit: str) -> None:
+        """A request was turned away by a limit of its key; `limit` is the limit's name, never the key's."""
+        self._limited.labels(limit).inc()
+        self.rejected("rate_limit")
+
+
+class StoreMetrics:
+    """Operations of the store, by the store's kind."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("operation", "store")
+        text = "What an operation of the store takes; waiting for news is none."
+        self._seconds = Histogram("longthink:store_seconds", text, labels, registry=registry, buckets=_STORE)
+        self._errors = Counter(
+            "longthink:store_errors", "Operations of the store that failed.", labels, registry=registry
+        )
+
+    def operation(self, name: str, store: str) -> tuple[Histogram, Counter]:
+        """Time and failures of one operation."""
+        return self._seconds.labels(name, store), self._errors.labels(name, store)
+
+
+class _UpstreamMetrics(Collector):
+    """Upstream hosts as they are when somebody looks: a call pays for nothing but its own counts."""
+
+    def __init__(self, upstreams: Callable[[], Sequence[Upstream]]) -> None:
+        self._upstreams = upstreams
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, also where there are no upstreams."""
+        name, hosts = "longthink:upstream", self._upstreams()
+        flying = GaugeMetricFamily(f"{name}_requests_in_flight", "Calls in progress.", labels=("host",))
+        well = GaugeMetricFamily(f"{name}_healthy", "Whether the host gets calls.", labels=("host",))
+        ended = CounterMetricFamily(f"{name}_requests", "Calls that ended.", labels=("host", "outcome"))
+        again = CounterMetricFamily(f"{name}_retries", "Calls that were tried again after it.", labels=("host",))
+        for host in hosts:
+            flying.add_metric((host.url,), host.in_flight)
+            well.add_metric((host.url,), host.healthy)
+            again.add_metric((host.url,), host.retries)
+            for outcome, count in host.outcomes.items():
+                ended.add_metric((host.url, outcome), count)
+        yield from (flying, well, ended, again)

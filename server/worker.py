@@ -117,6 +117,8 @@ class Worker:
         self.connected = connected
         self.announce: Callable[[str], Awaitable[None]] | None = None
         """Told of the run's id before its end is written."""
+        self.left: LongThinkError | None = None
+        """Why the run was left to others, where it was."""
         self._store, self._draining, self._history = store, draining, history
         said = told(history.entries, work.ask.n)
         self.generation = begin(work.ask, history.steps, self._record, said)
@@ -147,6 +149,7 @@ class Worker:
                 error = failure
             await self._finish(error)
         except (Refused, HandOver, LeaseLost) as reason:
+            self.left = reason
             log.info("run %s left to others: %s", lease.id, reason)
             with suppress(StoreUnavailable):  # then it lapses
                 await self._store.release(lease)

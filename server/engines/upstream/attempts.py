@@ -17,7 +17,7 @@ from decoders.core.engine import Chunk
 from decoders.core.errors import ContextOverflow, EngineError, EngineUnavailable, InvalidRequest
 from server.engines.upstream.body import Call
 from server.engines.upstream.failures import Setback, backoff, room
-from server.engines.upstream.host import Host
+from server.engines.upstream.host import Host, Outcome
 from server.engines.upstream.pool import Pool
 from server.engines.upstream.tokens import tokenize
 from server.settings import UpstreamOptions
@@ -46,7 +46,9 @@ async def attempts(pool: Pool, call: Call, first: int, options: UpstreamOptions)
             failed += 1
             if failed >= options.attempts:
                 raise EngineUnavailable(f"{call.model}: {setback} (tried {failed} times)") from setback
-            tried |= {host.url} if host else set()
+            if host is not None:
+                host.retries += 1
+                tried |= {host.url}
             if all(other.url in tried for other in pool.serving(call.model)):
                 tried = frozenset()
                 pause = backoff(failed - 1, options.backoff_seconds, options.backoff_limit_seconds, setback.wait)
@@ -57,20 +59,25 @@ async def _attempt(
     pool: Pool, host: Host, call: Call, first: int, options: UpstreamOptions
 ) -> AsyncGenerator[list[Chunk], None]:
     """One try on a host, which is given back, and which is judged by how it ends."""
+    outcome: Outcome = "cancelled"
     try:
         async with aclosing(host.stream(call, first)) as batches:
             async for chunks in batches:
                 host.breaker.began()
                 yield chunks
         host.breaker.succeeded()
+        outcome = "success"
     except InvalidRequest:
         host.breaker.succeeded()
+        outcome = "refused"
         raise
     except EngineError as error:
+        outcome = "failed" if isinstance(error, EngineUnavailable) else "broken"
         log.warning("upstream %s: %s", host.url, error)
         host.breaker.failed(str(error))
         raise
     except Setback as setback:
+        outcome = "failed" if setback.fault else "busy"
         if setback.down:
             host.breaker.open(str(setback))
         elif setback.fault:
@@ -80,6 +87,7 @@ async def _attempt(
             host.busy_until = time.monotonic() + min(setback.wait, options.backoff_limit_seconds)
         raise
     finally:
+        host.outcomes[outcome] += 1
         pool.release(host)
 
 

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -28,6 +28,9 @@ from server.engines.upstream.events import EventReader, decode
 from server.engines.upstream.failures import Setback, status_error
 from server.engines.upstream.reply import Reply
 from server.settings import UpstreamHost, UpstreamOptions
+
+Outcome = Literal["success", "refused", "busy", "failed", "broken", "cancelled"]
+"""How a call ended: `refused` as the caller's mistake, `failed` before its first token, `broken` after it."""
 
 _LARGEST = 16 * 1024 * 1024
 """Bytes of a response that is read whole."""
@@ -54,6 +57,10 @@ class Host:
         self.breaker = Breaker(options.break_after, options.health_seconds)
         self.prefixes = Prefixes()
         self.in_flight = 0
+        self.outcomes: dict[Outcome, int] = dict.fromkeys(get_args(Outcome), 0)
+        """How many calls have ended how."""
+        self.retries = 0
+        """How many of its calls were tried again, here or elsewhere."""
         self.drained = False
         """Taken out by the operator."""
         self.unwell = False
