@@ -17,7 +17,7 @@ from server.admission.keys import Keys
 from server.admission.limits import Limits
 from server.admission.permit import Admission
 from server.admission.queue import Queue
-from server.api import anthropic, chat, completions, decoders, errors, health, models, responses, tokenize
+from server.api import admin, anthropic, chat, completions, decoders, errors, health, models, responses, tokenize
 from server.api.desk import Desk
 from server.background import Background
 from server.cache import Cache
@@ -29,6 +29,7 @@ from server.settings import Settings
 from server.store import open_store
 from server.store.base import Store
 from server.store.measured import measured
+from server.telemetry import open_tracing
 from server.upstreams import Upstreams
 from server.webhooks import Webhooks
 
@@ -46,16 +47,17 @@ def create_app(
     """
     connections = Connections(settings.max_requests) if connections is None else connections
     service = Service(served, decoder=settings.decoder, max_budget=settings.max_budget, effort=settings.effort)
+    tracing = open_tracing(settings, health.installed_version())
     upstreams = Upstreams(served.values())
     metrics = Metrics(health.installed_version(), upstreams.all)
     kept = measured(store or open_store(settings), metrics.store)
     cache = Cache.of(settings, kept, served)
     admission = Admission(Limits(kept), Queue(settings.max_running, settings.max_waiting))
     connections.on_drain(admission.queue.close)
-    desk = Desk(service, connections, metrics, settings.keep_alive_seconds, admission, cache)
+    desk = Desk(service, connections, metrics, settings.keep_alive_seconds, admission, cache, tracing)
     webhooks = Webhooks.of(settings)
     holder = f"{socket.gethostname()}/{uuid.uuid4().hex[:12]}"
-    background = Background(kept, connections, desk.generation, holder, webhooks, metrics.runs)
+    background = Background(kept, connections, desk.generation, holder, webhooks, metrics.runs, tracing)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
@@ -70,6 +72,8 @@ def create_app(
             await webhooks.aclose()
         await admission.limits.aclose()
         await kept.aclose()
+        if tracing is not None:
+            await tracing.aclose()
 
     app = FastAPI(
         title="longthink",
@@ -78,7 +82,9 @@ def create_app(
         lifespan=lifespan,
     )
     app.add_middleware(Gate, keys=Keys(settings.keys) if settings.keys else None, limits=admission.limits)
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        Envelope, max_body_bytes=settings.max_body_bytes, log_requests=settings.log_requests, tracing=tracing
+    )
     errors.install(app)
     app.include_router(chat.router(desk, kept, background, reasoning_content=settings.reasoning_content))
     app.include_router(completions.router(desk))
@@ -88,4 +94,6 @@ def create_app(
     app.include_router(models.router(service, int(time.time())))
     app.include_router(decoders.router(service))
     app.include_router(health.router(service, connections, metrics, kept))
+    if settings.admin_key is not None:
+        app.include_router(admin.router(upstreams, settings.admin_key.get_secret_value()))
     return app

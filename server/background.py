@@ -8,7 +8,9 @@ from the store, what was shown is not shown again, and the rest is generated.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
+from collections.abc import Mapping
 from contextlib import aclosing, suppress
 
 import orjson
@@ -16,10 +18,12 @@ from prometheus_client import CollectorRegistry
 
 from decoders.core.errors import LongThinkError
 from server.connections import Connections, Refused
+from server.context import on_behalf_of, origin, pass_on
 from server.metrics import RunMetrics
 from server.recording import Recording
 from server.report import Cancelled, Entry, Facts
 from server.store.base import Lease, LeaseLost, Store, Stored, StoreUnavailable
+from server.telemetry import Tracing
 from server.webhooks import PATH, Delivery, Webhooks
 from server.worker import Begin, History, Opener, Work, Worker
 
@@ -42,11 +46,13 @@ class Background:
         holder: str,
         webhooks: Webhooks | None = None,
         metrics: RunMetrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.openers: dict[str, Opener] = {}
         self._store, self._connections, self._begin, self._holder = store, connections, begin, holder
         self._webhooks = webhooks
         self._running: dict[str, tuple[Lease, Worker | Delivery, asyncio.Task[None]]] = {}
+        self._tracing = tracing
         self._metrics = metrics or RunMetrics(CollectorRegistry())
         self._metrics.running.set_function(self._count)
 
@@ -130,7 +136,7 @@ class Background:
             steps = sum(map(len, history.steps.values()))
             log.info("run %s taken over with %d steps", lease.id, steps)
             self._metrics.took_over(steps)
-            self._go(lease, worker)
+            self._go(lease, worker, orjson.loads(stored.order).get("trace", {}), steps)
 
     async def _give_up(self, lease: Lease, stored: Stored, error: Exception) -> None:
         """End a run that cannot be taken up here, as every replica would find."""
@@ -156,10 +162,23 @@ class Background:
             if self._webhooks is not None:
                 self._go(lease, Delivery(self._store, self._webhooks, connected, run))
 
-    def _go(self, lease: Lease, work: Worker | Delivery) -> None:
-        task = asyncio.create_task(work.work(lease), name=f"run {lease.id}")
+    def _go(
+        self, lease: Lease, work: Worker | Delivery, trace: Mapping[str, str] | None = None, steps: int = 0
+    ) -> None:
+        """Begin work; where it goes on, `trace` and `steps` are what it has behind it."""
+        task = asyncio.create_task(self._work(lease, work, trace or {}, steps), name=f"run {lease.id}")
         self._running[lease.id] = (lease, work, task)
         task.add_done_callback(self._gone)
+
+    async def _work(self, lease: Lease, work: Worker | Delivery, trace: Mapping[str, str], steps: int) -> None:
+        with on_behalf_of(dataclasses.replace(origin(), run=lease.id, tokens=0)):
+            if trace:
+                pass_on(trace)
+            if self._tracing is None:
+                await work.work(lease)
+            else:
+                with self._tracing.run(lease.id, trace, lease.number, steps):
+                    await work.work(lease)
 
     def _count(self) -> float:
         return sum(isinstance(work, Worker) for _, work, _ in self._running.values())

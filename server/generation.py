@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 
 from decoders.core.engine import Finish
 from decoders.core.errors import InvalidRequest
@@ -19,6 +19,7 @@ from decoders.core.stream import batches
 from decoders.core.trace import Usage
 from decoders.direct import Direct
 from server.admission.permit import Permit
+from server.context import origin
 from server.metrics import Watch
 from server.narrator import Narrator, Piece
 from server.report import Facts, Report
@@ -41,6 +42,7 @@ class Generation(Report):
         permit: Permit,
         told: Sequence[Sequence[Piece]] = (),
         before: Usage | None = None,
+        spans: AbstractContextManager[None] | None = None,
     ) -> None:
         self.order = order
         self.choices = order.choices
@@ -49,13 +51,14 @@ class Generation(Report):
         self._watch = watch
         self._narrators = [Narrator(said) for said in told or [()] * len(runs)]
         self._before = before or Usage()
+        self._spans = spans or nullcontext()
         self._ended = 0.0
 
     async def pieces(self) -> AsyncGenerator[list[tuple[int, Piece]], None]:
         """What there is to show, by choice, as it arrives; an empty list when something began without a word."""
         order = self.order
         sources = [batches(order.decoder, order.task(i), run) for i, run in enumerate(self._runs)]
-        with self._watch as watch:
+        with self._spans, self._watch as watch:
             try:
                 merging = _one(sources[0]) if len(sources) == 1 else _together(sources)
                 async with self.permit.turn(self.spent), aclosing(merging) as merged:
@@ -65,6 +68,7 @@ class Generation(Report):
                 watch.done(self.usage(), order.budget, self._finish())
             finally:
                 self._ended = time.time()
+                origin().tokens += self.spent()
                 watch.spent(self.usage(), self.spent(), self._before)
 
     def prompts(self) -> list[Prompt]:

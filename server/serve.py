@@ -7,7 +7,6 @@ or the drain time is over. A second signal stops at once.
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -21,7 +20,7 @@ from decoders import registry
 from decoders.core.errors import LongThinkError
 from decoders.core.task import Model
 from decoders.prompts import Pack
-from server import engines
+from server import engines, logs
 from server.app import create_app
 from server.connections import Connections
 from server.settings import Settings, load
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; returns the exit status, 2 for a mistake in the settings."""
     try:
         settings = load(arguments)
-        logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        logs.configure(settings)
         with (
             _listen(settings.host, settings.port) as listener,
             asyncio.Runner(loop_factory=_loop_factory()) as runner,
@@ -81,6 +80,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         app,
         log_level="debug" if settings.log_level == "debug" else "warning",
         access_log=False,
+        log_config=None,  # its lines go out with ours
         timeout_graceful_shutdown=_CUT_OFF_SECONDS,
         server_header=False,
         proxy_headers=False,

@@ -211,7 +211,18 @@ class Settings(ModelOptions, BaseSettings):
     reasoning_content: bool = False
     """Send reasoning under the name `reasoning_content` too, for clients that know only that one."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """What is logged; debug logs every request."""
+    """What is logged, at least."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """How it is logged: auto is text on a terminal and JSON elsewhere."""
+    log_requests: bool = True
+    """Log a line for each request; those for /health, /ready and /metrics only at the level debug."""
+    admin_key: SecretStr | None = Field(default=None, min_length=16)
+    """The key of /admin, where upstream hosts are drained; without it there is no /admin."""
+    otlp_endpoint: str | None = Field(default=None, pattern="^https?://")
+    """An OpenTelemetry collector that takes OTLP over HTTP, such as http://127.0.0.1:4318: it gets a span for each
+    request and step. OTEL_… variables are honoured; OTEL_EXPORTER_OTLP_ENDPOINT is enough by itself."""
+    otlp_headers: dict[str, SecretStr] = {}
+    """Headers for the collector."""
 
     @property
     def serving(self) -> list[ModelOptions]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from decoders.core.events import Event
 
@@ -12,6 +13,8 @@ class Outbox:
     """Events wait here until they are drained; a full outbox makes the decoder wait for a slow reader."""
 
     def __init__(self, capacity: int = 1024) -> None:
+        self.listener: Callable[[Event], None] | None = None
+        """Told of every event in the task that it happens in, before anybody reads of it; it must not fail."""
         self._capacity = capacity
         self._events: deque[Event] = deque()
         self._reader: asyncio.Future[None] | None = None
@@ -20,6 +23,8 @@ class Outbox:
 
     async def put(self, event: Event) -> None:
         """Add an event; returns at once unless the reader is far behind."""
+        if self.listener is not None:
+            self.listener(event)
         self._events.append(event)
         self._wake()
         while len(self._events) > self._capacity:

@@ -23,6 +23,7 @@ from server.api.body import read_json
 from server.api.desk import Desk, tell
 from server.api.openapi import BytesRoute, anthropic_errors, request_body
 from server.api.vendor import longthink
+from server.context import named
 from server.narrator import Piece
 from server.report import Report
 
@@ -76,7 +77,7 @@ class _Reply:
     def __init__(self, asked: MessagesRequest, report: Report) -> None:
         self._asked = asked
         self._report = report
-        self._id = f"msg_{uuid.uuid4().hex}"
+        self._id = named(f"msg_{uuid.uuid4().hex}")
         self._index = -1
         self._open: str | None = None
 

@@ -24,6 +24,7 @@ from server.api.sse import DONE, failure_event
 from server.api.vendor import longthink
 from server.api.wire import ChatRequest
 from server.background import Background
+from server.context import named
 from server.narrator import Piece
 from server.report import Cancelled, Report
 from server.store.base import Store, Stored
@@ -50,7 +51,7 @@ def router(desk: Desk, store: Store, background: Background, *, reasoning_conten
     async def chat_completions(request: Request) -> Response:
         """Answer the last message, with the chosen decoder."""
         sent = await read_json(request)
-        chat, id = ChatRequest.parse(sent), PREFIXES[_PATH] + uuid.uuid4().hex
+        chat, id = ChatRequest.parse(sent), named(PREFIXES[_PATH] + uuid.uuid4().hex)
         if chat.background or IDEMPOTENCY_KEY in request.headers:
             stored = Stored(id, b"", background=bool(chat.background), owner=owner(request))
             chat.check_durable()

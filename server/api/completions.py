@@ -29,6 +29,7 @@ from server.api.request import Flag, Sampled
 from server.api.sse import DONE
 from server.api.vendor import longthink
 from server.api.wire import StreamOptions
+from server.context import named
 from server.narrator import Piece
 from server.report import Report
 from server.service import Ask
@@ -147,7 +148,7 @@ class _Reply:
         self._prompt_ids = prompt_ids
         self._usage = bool(asked.stream_options and asked.stream_options.include_usage)
         self._head = {
-            "id": f"cmpl-{uuid.uuid4().hex}",
+            "id": named(f"cmpl-{uuid.uuid4().hex}"),
             "object": "text_completion",
             "created": int(time.time()),
             "model": asked.model,

@@ -18,11 +18,13 @@ from server.admission.permit import Admission
 from server.api.sse import EventStream, Failure, failure_event
 from server.cache import Cache
 from server.connections import Connections
+from server.context import origin
 from server.generation import Generation
 from server.metrics import Metrics
 from server.narrator import Piece
 from server.report import Report
 from server.service import Ask, Journal, Service
+from server.telemetry import Tracing
 
 PromptIds = Sequence[tuple[int, ...]]
 
@@ -37,6 +39,7 @@ class Desk:
     keep_alive: float
     admission: Admission
     cache: Cache | None = None
+    tracing: Tracing | None = None
 
     async def report(self, ask: Ask, request: Request, *, ids: bool = False) -> tuple[Report, PromptIds]:
         """What an ask comes to, or came to before, and with `ids` the token ids of its prompts.
@@ -64,6 +67,8 @@ class Desk:
         A run that was begun elsewhere has `steps` behind it by choice, of which this was `said`.
         """
         order = self.service.order(ask)
+        whom = origin()
+        whom.model, whom.decoder = order.model, order.decoder.name
         runs = self.service.runs(order, steps, journal)
         watch = self.metrics.watch(order.model, order.decoder.name)
         before = Usage.total([Trace(steps=list(done)).usage() for done in (steps or {}).values()])
@@ -74,7 +79,8 @@ class Desk:
             deadline=order.deadline,
             lasting=journal is not None,
         )
-        return Generation(order, runs, watch, permit, said, before)
+        spans = self.tracing.steps(order, runs) if self.tracing else None
+        return Generation(order, runs, watch, permit, said, before, spans)
 
     async def _prompt_ids(self, generation: Generation) -> PromptIds:
         model = generation.order.model

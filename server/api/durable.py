@@ -26,6 +26,7 @@ from server.api.responses_query import FollowQuery
 from server.api.sse import EventStream, failure_event
 from server.background import Background
 from server.connections import Refused
+from server.context import passed_on
 from server.recording import Recording
 from server.report import Cancelled, Failed, Gone
 from server.service import Ask
@@ -53,6 +54,8 @@ class Order:
     deadline: float | None = None
     caller: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Whose it is and what was claimed for it, as `Caller.dump` has it."""
+    trace: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The trace that it belongs to, as headers."""
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -124,7 +127,7 @@ class Durable:
         if key is not None and (known := await key.claim(self._store)):
             return await self._answer(request, known, stream)
         until, caller = deadline and time.time() + deadline, Caller.of(request).dump()
-        order = Order(self._path, sent, int(time.time()), None, until, caller)
+        order = Order(self._path, sent, int(time.time()), None, until, caller, dict(passed_on()))
         try:
             stored = await self._begin(dataclasses.replace(stored, order=order.dump()), order)
         except BaseException:

@@ -23,6 +23,7 @@ from server.api.responses_items import items
 from server.api.responses_query import ListQuery
 from server.api.responses_wire import ResponsesRequest
 from server.background import Background
+from server.context import named
 from server.report import Report
 from server.store.base import Store, Stored
 from server.worker import Work
@@ -65,7 +66,7 @@ class _Responses:
         asked, stream = ResponsesRequest.parse(sent), bool(sent.get("stream"))
         given = items(asked.input)
         stored = Stored(
-            PREFIXES[_PATH] + uuid.uuid4().hex,
+            named(PREFIXES[_PATH] + uuid.uuid4().hex),
             b"",
             tuple(map(orjson.dumps, given)),
             await self._context(request, asked.previous_response_id),

@@ -20,6 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from decoders.core.engine import Chunk
 from decoders.core.errors import EngineError, EngineUnavailable, InvalidRequest
+from server.context import passed_on
 from server.engines.upstream.affinity import Prefixes
 from server.engines.upstream.body import Call, render
 from server.engines.upstream.breaker import Breaker
@@ -149,7 +150,11 @@ class Host:
         if (parsed := self._urls.get(url)) is None:
             parsed = self._urls[url] = httpx.URL(url)
         timeout = {"timeout": {"connect": self._options.connect_seconds}}
-        request = httpx.Request(method, parsed, headers=self._headers, content=body, extensions=timeout)
+        headers = self._headers
+        if trace := passed_on():
+            headers = headers.copy()
+            headers.update(trace)
+        request = httpx.Request(method, parsed, headers=headers, content=body, extensions=timeout)
         request.headers.encoding = "ascii"  # httpx would find it out anew for every header that is read
         async with asyncio.timeout(self._options.first_token_seconds):
             response = await self._transport.handle_async_request(request)

@@ -1,0 +1,83 @@
+"""What operators do to a running server: take upstream hosts out and put them back. Rule: only with the admin key.
+
+Without such a key in the settings these routes do not exist.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import hmac
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from server.api import errors
+from server.api.body import read_json
+from server.api.errors import ApiError
+from server.api.openapi import ERRORS, BytesRoute, request_body
+from server.upstreams import Upstreams
+
+
+class HostRequest(BaseModel):
+    """Names a host by its base URL, as /admin/upstreams shows it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str
+
+
+def router(upstreams: Upstreams, key: str) -> APIRouter:
+    """The routes, for whoever sends `key` as a bearer token or as `x-api-key`."""
+    routes = APIRouter(route_class=BytesRoute, prefix="/admin/upstreams")
+    # digests are of equal length, so that the comparison takes as long for every guess
+    expected = _digest(key)
+    told: dict[str, Any] = {"response_class": Response, "responses": ERRORS}
+
+    @routes.get("", **told)
+    async def show(request: Request) -> Response:
+        """All upstream hosts, how they fare and what they have done."""
+        _check(request, expected)
+        return _hosts(upstreams)
+
+    @routes.post("/drain", openapi_extra=request_body(HostRequest), **told)
+    async def drain(request: Request) -> Response:
+        """Give a host no further calls; those in progress go on."""
+        _check(request, expected)
+        upstreams.drain(await _url(request), drained=True)
+        return _hosts(upstreams)
+
+    @routes.post("/undrain", openapi_extra=request_body(HostRequest), **told)
+    async def undrain(request: Request) -> Response:
+        """Give a drained host calls again."""
+        _check(request, expected)
+        upstreams.drain(await _url(request), drained=False)
+        return _hosts(upstreams)
+
+    return routes
+
+
+def _check(request: Request, expected: bytes) -> None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    given = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+    if not hmac.compare_digest(_digest(given), expected):
+        raise ApiError(401, "the admin key is missing or wrong", code="invalid_api_key")
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+async def _url(request: Request) -> str:
+    try:
+        return HostRequest.model_validate(await read_json(request)).url
+    except ValidationError as error:
+        raise errors.invalid(error, HostRequest.model_fields) from error
+
+
+def _hosts(upstreams: Upstreams) -> Response:
+    data = [dataclasses.asdict(host) for host in upstreams.all()]
+    return Response(orjson.dumps({"object": "list", "data": data}), media_type="application/json")
