@@ -43,7 +43,18 @@ def parser() -> argparse.ArgumentParser:
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[str, int]]:
     """A server of the scripted engine: its URL and its process."""
-    command = [sys.executable, "-m", "server", "serve", "--engine", "scripted", "--port", "0", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "server",
+        "serve",
+        "--engine",
+        "scripted",
+        "--port",
+        "0",
+        *arguments,
+        "--no-log-requests",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
