@@ -43,18 +43,8 @@ def parser() -> argparse.ArgumentParser:
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[str, int]]:
     """A server of the scripted engine: its URL and its process."""
-    command = [
-        sys.executable,
-        "-m",
-        "server",
-        "serve",
-        "--engine",
-        "scripted",
-        "--port",
-        "0",
-        *arguments,
-        "--no-log-requests",
-    ]
+    command = [sys.executable, "-m", "server", "serve", "--engine", "scripted", "--port", "0", "--no-log-requests"]
+    command += arguments
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -51,12 +52,16 @@ def test_a_drained_host_gets_no_further_call_and_finishes_those_it_has() -> None
     run(main)
 
 
-def test_calls_in_progress_are_seen_on_a_draining_host() -> None:
+def test_calls_in_progress_on_a_drained_host_go_on() -> None:
     async def main() -> None:
         silent = Upstream(hang())
         async with engines(silent) as made, client_of(made, admin_key=KEY) as client:
-            with pytest.raises(httpx.ReadTimeout):
-                await client.post("/v1/chat/completions", json=ASK, timeout=0.3)
+            call = asyncio.create_task(client.post("/v1/chat/completions", json=ASK))
+            await until(lambda: silent.in_progress == 1)
+            (host,) = (await send(client, "drain", silent.url)).json()["data"]
+            assert (host["in_flight"], host["drained"], host["healthy"]) == (1, True, False)
+            assert not call.done()
+            call.cancel()
             await until(lambda: silent.aborted == 1)
             assert (await hosts(client))[silent.url]["outcomes"]["cancelled"] == 1
 
@@ -75,25 +80,24 @@ def test_without_a_key_in_the_settings_there_is_no_admin() -> None:
     run(main)
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
+def test_nobody_gets_in_without_the_key() -> None:
+    wrong: list[dict[str, str]] = [
         {},
         {"x-api-key": ""},
         {"x-api-key": KEY[:-1]},
         {"authorization": KEY},
         {"authorization": f"Basic {KEY}"},
-        {"authorization": "Bearer "},
+        {"authorization": "Bearer"},
         {"authorization": f"Bearer {KEY}x"},
         {"authorization": "Bearer wrong", "x-api-key": KEY},
-    ],
-)
-def test_nobody_gets_in_without_the_key(headers: dict[str, str]) -> None:
+    ]
+
     async def main() -> None:
         async with client_of({"m": ScriptedEngine(model="m")}, admin_key=KEY) as client:
-            for method, path in ROUTES:
-                answer = await client.request(method, path, json={"url": "x"}, headers=headers)
-                assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+            for headers in wrong:
+                for method, path in ROUTES:
+                    answer = await client.request(method, path, json={"url": "x"}, headers=headers)
+                    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key"), headers
 
     run(main)
 
