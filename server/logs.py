@@ -31,15 +31,18 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-
 _BLANK = "***"
 _SHORTEST = 4
 """Characters of a secret: striking out shorter ones would tear up every line."""
-_LOOKS_SECRET = (
-    (re.compile(r"(?i)((?:authorization|cookie)\\?['\"]*\s*[:=,]\s*b?\\?['\"]*)[^'\"\\\n]+"), rf"\1{_BLANK}"),
-    (
-        re.compile(r"(?i)((?:api[-_]?key|password|secret)\\?['\"]*\s*[:=,]\s*b?\\?['\"]*)[^\s'\"\\,;)}\]]+"),
-        rf"\1{_BLANK}",
-    ),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {_BLANK}"),
-    (re.compile(r"(://[^\s/:@'\"\\]*:)[^\s/@'\"\\]+@"), rf"\1{_BLANK}@"),
+_SAID = r"\\?['\"]*\s*[:=,]\s*b?\\?['\"]*"
+"""What stands between a name and its value."""
+_LOOKS_SECRET = tuple(
+    (tuple(hints.split()), re.compile(pattern, re.IGNORECASE), replacement)
+    for hints, pattern, replacement in (
+        ("authorization cookie", rf"((?:authorization|cookie){_SAID})[^'\"\\\n]+", rf"\1{_BLANK}"),
+        ("key password secret", rf"((?:api[-_]?key|password|secret){_SAID})[^\s'\"\\,;)}}\]]+", rf"\1{_BLANK}"),
+        ("bearer basic", r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", rf"\1 {_BLANK}"),
+        ("://", r"(://[^\s/:@'\"\\]*:)[^\s/@'\"\\]+@", rf"\1{_BLANK}@"),
+    )
 )
+"""Words without which a pattern need not be tried, the pattern, and what takes the place of what it finds."""
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
@@ -63,15 +66,16 @@ class Redaction:
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         forms = {form for secret in known for form in (secret, json.dumps(secret)[1:-1]) if len(secret) >= _SHORTEST}
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._known = sorted(forms, key=len, reverse=True)
 
     def __call__(self, line: str) -> str:
         """The line without them."""
-        if self._known is not None:
-            line = self._known.sub(_BLANK, line)
-        for pattern, replacement in _LOOKS_SECRET:
-            line = pattern.sub(replacement, line)
+        for secret in self._known:
+            line = line.replace(secret, _BLANK)
+        lower = line.lower()
+        for hints, pattern, replacement in _LOOKS_SECRET:
+            if any(hint in lower for hint in hints):
+                line = pattern.sub(replacement, line)
         return line
 
 
@@ -114,7 +118,9 @@ class JsonFormatter(logging.Formatter):
             line = orjson.dumps(content, default=str).decode()
         except TypeError:  # half a surrogate pair
             line = json.dumps(content, default=str)
-        return self._redact(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
+        if not line.isprintable():
+            line = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+        return self._redact(line)
 
 
 def secrets(settings: Settings) -> Iterator[str]:
@@ -167,4 +173,4 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _escape(text: str) -> str:
-    return _UNSAFE.sub(lambda found: repr(found[0])[1:-1], text)
+    return text if text.isprintable() else _UNSAFE.sub(lambda found: repr(found[0])[1:-1], text)
