@@ -106,7 +106,7 @@ class Conversation(Request):
         """The messages, and the beginning of the reply."""
         turns = [Turn("system", Message("system", _text(self.system, "system")))] if self.system else []
         for place, message in enumerate(self.messages):
-            own = _turns(message, f"messages[{place}].content")
+            own = list(_turns(message, f"messages[{place}].content"))
             if not own:
                 raise InvalidRequest(f"messages[{place}].content is empty", param=f"messages[{place}].content")
             turns += own

@@ -178,6 +178,7 @@ def test_a_client_that_leaves_ends_the_run() -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
+    ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
     ({"max_tokens": None}, "max_tokens"),
     ({"max_tokens": 10**9}, "max_tokens"),
     ({"temperature": 1.5}, "temperature"),
