@@ -169,9 +169,17 @@ def test_secrets_of_the_settings_are_struck_out(monkeypatch: pytest.MonkeyPatch)
     ]
     more = {"other": ModelOptions(engine="upstream", upstream=hosts)}
     url = "http://user:url-geheim@host/hook"
-    known = ["whsec-geheim-1", "admin-geheim-0123456789", "collector-geheim", "upstream-geheim", "url-geheim"]
+    store = "redis://:store-geheim%21@10.0.0.1:6379/0"
+    known = [
+        "store-geheim!",
+        "whsec-geheim-1",
+        "admin-geheim-0123456789",
+        "collector-geheim",
+        "upstream-geheim",
+        "url-geheim",
+    ]
     for format in ("text", "json"):
-        with logged(format, models=more, webhook_url=url, **SECRETS) as stream:
+        with logged(format, models=more, webhook_url=url, store=store, **SECRETS) as stream:
             for secret in [*known, 'env-"geheim"']:
                 logging.getLogger("anybody").error("sent %s", secret)
                 fail_with(secret)

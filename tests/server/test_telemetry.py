@@ -212,6 +212,7 @@ def test_a_run_that_moves_to_another_replica_stays_in_its_trace() -> None:
             async with client_of({"m": ScriptedEngine(model="m")}, store, otlp_endpoint=collector.url) as client:
                 answer = await client.get(f"/v1/responses/{id}", params={"stream": True})
                 assert b"response.completed" in answer.content
+                counted = (await client.get("/metrics")).text
         before, after = sorted(collector.named("run"), key=lambda span: span.begin)
         (request,) = collector.named("POST /v1/responses")
         assert {(s.trace, s.parent) for s in (before, after)} == {(TRACE, request.id)}
@@ -220,6 +221,8 @@ def test_a_run_that_moves_to_another_replica_stays_in_its_trace() -> None:
         assert ("taken over" in before.events, "taken over" in after.events) == (False, True)
         replayed = after.events["taken over"]["longthink.run.replayed_steps"]
         assert replayed >= 2
+        assert "longthink:runs_taken_over_total 1.0" in counted
+        assert f"longthink:runs_resumed_steps_total {replayed}.0" in counted
         steps = [span for span in collector.spans if span.parent == after.id]
         again = [span for span in steps if "replayed" in span.events]
         assert (len(again), len(steps)) == (replayed, 7)
