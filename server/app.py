@@ -54,6 +54,7 @@ def create_app(
     cache = Cache.of(settings, kept, served)
     admission = Admission(Limits(kept), Queue(settings.max_running, settings.max_waiting))
     connections.on_drain(admission.queue.close)
+    metrics.admission.queue.set_function(lambda: admission.queue.waiting)
     desk = Desk(service, connections, metrics, settings.keep_alive_seconds, admission, cache, tracing)
     webhooks = Webhooks.of(settings)
     holder = f"{socket.gethostname()}/{uuid.uuid4().hex[:12]}"
@@ -81,11 +82,13 @@ def create_app(
         version=health.installed_version(),
         lifespan=lifespan,
     )
-    app.add_middleware(Gate, keys=Keys(settings.keys) if settings.keys else None, limits=admission.limits)
+    app.add_middleware(
+        Gate, keys=Keys(settings.keys) if settings.keys else None, limits=admission.limits, metrics=metrics.admission
+    )
     app.add_middleware(
         Envelope, max_body_bytes=settings.max_body_bytes, log_requests=settings.log_requests, tracing=tracing
     )
-    errors.install(app)
+    errors.install(app, metrics.admission.refused)
     app.include_router(chat.router(desk, kept, background, reasoning_content=settings.reasoning_content))
     app.include_router(completions.router(desk))
     app.include_router(responses.router(desk, kept, background))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from decoders.core.errors import LongThinkError
 
@@ -17,8 +17,16 @@ class ClientLeft(LongThinkError):
     """Nobody is there to read the answer."""
 
 
+Rejection = Literal["full", "draining", "queue_full", "queue_timeout", "rate_limit", "unauthorized"]
+"""Why a request was turned away before anything was generated for it."""
+
+
 class Refused(LongThinkError):
-    """The server takes no further request now."""
+    """The server takes no further request now; `reason` where a request was turned away by that."""
+
+    def __init__(self, message: str, reason: Rejection | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class HandOver(LongThinkError):
@@ -48,9 +56,9 @@ class Connections:
         Raises `Refused` when the server is full or about to stop.
         """
         if self.draining:
-            raise Refused("the server is shutting down")
+            raise Refused("the server is shutting down", "draining")
         if len(self._open) >= self._limit:
-            raise Refused(f"the server is at its limit of {self._limit} requests in progress")
+            raise Refused(f"the server is at its limit of {self._limit} requests in progress", "full")
         return Connected(receive, self._open)
 
     def on_drain(self, action: Callable[[], None]) -> None:

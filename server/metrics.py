@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Literal, get_args
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -20,7 +20,7 @@ from decoders.core.engine import Finish
 from decoders.core.events import Delta, Event
 from decoders.core.trace import Usage
 from server.admission.refusals import RateLimited
-from server.connections import HandOver, Refused
+from server.connections import HandOver, Refused, Rejection
 from server.store.base import LeaseLost
 from server.upstreams import Upstream
 
@@ -31,9 +31,6 @@ _STORE = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 _STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _RATIO = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99, 1.0)
 _LABELS = ("model", "decoder")
-
-Rejection = Literal["full", "draining", "queue_full", "queue_timeout", "rate_limit", "quota", "unauthorized"]
-"""Why a request was turned away before anything was generated for it."""
 
 
 class Metrics:
@@ -215,10 +212,13 @@ class AdmissionMetrics:
         """A request was turned away."""
         self._rejected[reason].inc()
 
-    def rate_limited(self, limit: str) -> None:
-        """A request was turned away by a limit of its key; `limit` is the limit's name, never the key's."""
-        self._limited.labels(limit).inc()
-        self.rejected("rate_limit")
+    def refused(self, error: Exception) -> None:
+        """A request ended with this error; whatever is no refusal is not counted here."""
+        if isinstance(error, RateLimited):
+            self._limited.labels(error.limit).inc()
+            self.rejected("rate_limit")
+        elif isinstance(error, Refused) and error.reason is not None:
+            self.rejected(error.reason)
 
 
 class StoreMetrics:

@@ -15,21 +15,25 @@ from server.admission.keys import Keys
 from server.admission.limits import Limits
 from server.admission.refusals import Unauthorized
 from server.api import errors
+from server.context import origin
+from server.metrics import AdmissionMetrics
 from server.store.base import StoreUnavailable
 
 _GUARDED = ("/v1", "/tokenize", "/detokenize")
+_OPERATORS = "/admin/"
+"""Has a key of its own."""
 _CREDENTIALS = (b"authorization", b"x-api-key")
 
 
 class Gate:
     """Puts the `Caller` into the request's state and its limits into the response's headers; no `keys`, no gate."""
 
-    def __init__(self, app: ASGIApp, *, keys: Keys | None, limits: Limits) -> None:
-        self._app, self._keys, self._limits = app, keys, limits
+    def __init__(self, app: ASGIApp, *, keys: Keys | None, limits: Limits, metrics: AdmissionMetrics) -> None:
+        self._app, self._keys, self._limits, self._metrics = app, keys, limits, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI runs it."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"].startswith(_OPERATORS):
             await self._app(scope, receive, send)
             return
         given = [header for header in scope["headers"] if header[0] in _CREDENTIALS]
@@ -40,9 +44,11 @@ class Gate:
         try:
             caller = Caller(self._keys.find(_key(given)))
         except Unauthorized as error:
+            self._metrics.rejected("unauthorized")
             await errors.respond(error, scope["path"], error.headers)(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
+        origin().key = caller.id
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start" and caller.terms.counted:

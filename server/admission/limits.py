@@ -97,7 +97,7 @@ def _refusal(wanted: Sequence[_Wanted], taken: Taken) -> RateLimited:
     (kind, limit, amount), left, resets = max(short, key=lambda row: row[2])
     window = "minute" if limit.seconds == _MINUTE else "day"
     message = f"this API key has {left} of its {limit.most} {kind} per {window} left, and this request takes {amount}"
-    return RateLimited(message, kind, resets)
+    return RateLimited(message, kind, resets, f"{kind}_per_{window}")
 
 
 def _headers(wanted: Sequence[_Wanted], taken: Taken) -> dict[str, str]:

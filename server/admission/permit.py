@@ -73,7 +73,7 @@ class Permit:
             async with asyncio.timeout(self._deadline):
                 return await self._queue.enter(terms, self._tokens, self._priority)
         except TimeoutError:
-            raise Refused("the request's deadline has passed before its turn came") from None
+            raise Refused("the request's deadline has passed before its turn came", "queue_timeout") from None
 
 
 class Admission:

@@ -155,8 +155,8 @@ class Queue:
         keys = len(self._waiting.keys() | {key})
         if (self._waiting[key] + more) * keys > self.waiting + more:
             message = "this API key has too many requests waiting while others wait too"
-            return RateLimited(message, "requests", _RETRY_SECONDS)
-        return Refused(f"{self._max_waiting} requests are waiting already")
+            return RateLimited(message, "requests", _RETRY_SECONDS, "share_of_queue")
+        return Refused(f"{self._max_waiting} requests are waiting already", "queue_full")
 
     def _refuse(self, place: Place, error: Exception) -> None:
         self._withdraw(place)
@@ -181,7 +181,7 @@ class Queue:
 def _end(firm: bool) -> LongThinkError:
     """What was accepted goes on elsewhere."""
     message = "the server is shutting down"
-    return HandOver(message) if firm else Refused(message)
+    return HandOver(message) if firm else Refused(message, "draining")
 
 
 def _take_one(counts: Counter[str], key: str) -> None:

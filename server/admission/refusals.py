@@ -23,9 +23,10 @@ class Forbidden(InvalidRequest):
 
 
 class RateLimited(LongThinkError):
-    """The key has had its share of `kind`; in `seconds` there is more."""
+    """The key has had its share of `kind`; in `seconds` there is more. `limit` is the name of what was in the way."""
 
-    def __init__(self, message: str, kind: Literal["requests", "tokens"], seconds: float) -> None:
+    def __init__(self, message: str, kind: Literal["requests", "tokens"], seconds: float, limit: str) -> None:
         super().__init__(message)
+        self.limit = limit
         self.kind = kind
         self.headers = {"retry-after": str(max(math.ceil(seconds), 1))}

@@ -6,7 +6,7 @@ Paths of Anthropic's API have the same in Anthropic's form.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -131,10 +131,11 @@ def respond(error: Exception, path: str, headers: Mapping[str, str] | None = Non
     return Response(orjson.dumps(content), status, extra, "application/json")
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of the app come out in this form."""
+def install(app: FastAPI, refused: Callable[[Exception], None]) -> None:
+    """Make every error of the app come out in this form; `refused` is told of each."""
 
     async def handle(request: Request, error: Exception) -> Response:
+        refused(error)
         return respond(error, request.url.path, getattr(error, "headers", None))
 
     for kind in (LongThinkError, HTTPException):

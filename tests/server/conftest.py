@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import threading
 import time
@@ -85,6 +86,27 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.002)
     return True
+
+
+@contextmanager
+def own_logging() -> Iterator[None]:
+    """Afterwards logging is as it was before."""
+    loggers = [logging.getLogger(name) for name in (None, "longthink", "server", "decoders", "httpx", "httpcore")]
+    handlers, levels = loggers[0].handlers[:], [logger.level for logger in loggers]
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        loggers[0].handlers[:] = handlers
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def logging_stays() -> Iterator[None]:
+    """Tests that run the command in this process have it set up logging."""
+    with own_logging():
+        yield
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from server import logs
 from server.context import Origin, on_behalf_of
 from server.engines.scripted import ScriptedEngine
 from server.settings import ModelOptions, Settings, UpstreamHost
-from tests.server.conftest import HELLO, Live, serving
+from tests.server.conftest import HELLO, Live, own_logging, serving
 from tests.server.test_command import command
 
 NASTY = "a\r\nERROR longthink: forged\x1b[31m\u2028\u0085\u202e\x00\ud800z"
@@ -28,17 +28,10 @@ LINE_ENDS = set("\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
 @contextmanager
 def logged(format: str = "json", level: str = "debug", **fields: Any) -> Iterator[io.StringIO]:
     """What is logged while these settings hold; afterwards logging is as it was."""
-    root, stream = logging.getLogger(), io.StringIO()
-    names = ("longthink", "server", "decoders", "httpx", "httpcore")
-    before = root.handlers[:], root.level, {name: logging.getLogger(name).level for name in names}
-    logs.configure(Settings(engine="scripted", log_format=format, log_level=level, **fields), stream)
-    try:
+    stream = io.StringIO()
+    with own_logging():
+        logs.configure(Settings(engine="scripted", log_format=format, log_level=level, **fields), stream)
         yield stream
-    finally:
-        logging.captureWarnings(False)
-        root.handlers[:], root.level = before[0], before[1]
-        for name, old in before[2].items():
-            logging.getLogger(name).setLevel(old)
 
 
 def records(stream: io.StringIO) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import httpx
 import pytest
@@ -14,6 +14,8 @@ from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Sampling
 from decoders.core.task import Model
 from decoders.prompts import Pack
+from server.admission.refusals import RateLimited
+from server.connections import Refused, Rejection
 from server.metrics import Metrics
 from server.store.base import Lease, LeaseLost, Store, StoreUnavailable
 from server.store.measured import measured
@@ -48,14 +50,19 @@ def test_every_metric_is_named_before_the_first_request(fresh: Live) -> None:
     assert re.search(r'^longthink:build_info\{version="[^"]+"\} 1.0$', text, re.MULTILINE)
     for name in ("process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"):
         assert re.search(rf"^{name} [0-9.e+]+$", text, re.MULTILINE)
-    for reason in ("full", "draining", "queue_full", "rate_limit", "unauthorized"):
+    for reason in get_args(Rejection):
         assert f'longthink:rejected_total{{reason="{reason}"}} 0.0' in text
 
 
 def test_rejections_are_counted_by_reason() -> None:
     metrics = Metrics()
-    metrics.admission.rejected("queue_full")
-    metrics.admission.rate_limited("requests_per_minute")
+    for error in (
+        Refused("no", "queue_full"),
+        Refused("not ready"),
+        RateLimited("no", "requests", 1, "requests_per_minute"),
+        ValueError("no"),
+    ):
+        metrics.admission.refused(error)
     text = metrics.text().decode()
     assert 'longthink:rejected_total{reason="queue_full"} 1.0' in text
     assert 'longthink:rejected_total{reason="rate_limit"} 1.0' in text
