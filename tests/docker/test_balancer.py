@@ -1,4 +1,4 @@
-"""The balancer's real configuration in front of two real replicas: streams pass as they come, a draining replica is left alone."""
+"""The balancer's real configuration with two real replicas: streams pass as they come, who drains is left alone."""
 
 from __future__ import annotations
 
