@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,9 @@ DOCKER = ROOT / "docker"
 
 
 def tool(name: str, source: str) -> str:
-    """The path of an executable beside this Python or on the PATH."""
-    found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
+    """The path of an executable beside this Python, on the PATH, or where Debian puts daemons."""
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"]
+    found = shutil.which(name, path=os.pathsep.join(folders))
     if found is None:
         pytest.skip(f"there is no {name} here: {source}")
     return found
