@@ -49,9 +49,6 @@ class Metrics:
         self.waiting = self._gauge("num_requests_waiting", "Requests that wait for their first token.")
         self.success = self._counter("request_success", "Requests answered.", "finished_reason")
         self.failure = self._counter("request_failure", "Requests that failed after they were accepted.")
-        self.refused = self._counter(
-            "request_refused", "Requests that got no turn: over a limit, or the queue was full."
-        )
         self.cancelled = self._counter("cancelled", "Requests whose client left before the end.")
         self.prompt = self._counter("prompt_tokens", "Prompt tokens of all steps.")
         self.generated = self._counter("generation_tokens", "Tokens generated.")
@@ -94,7 +91,6 @@ class _Bound:
         self.running, self.waiting = metrics.running.labels(*labels), metrics.waiting.labels(*labels)
         self.success = {r: metrics.success.labels(*labels, r) for r in get_args(Finish)}
         self.failure, self.cancelled = metrics.failure.labels(*labels), metrics.cancelled.labels(*labels)
-        self.refused = metrics.refused.labels(*labels)
         self.prompt, self.generated = metrics.prompt.labels(*labels), metrics.generated.labels(*labels)
         self.reasoning, self.steps = metrics.reasoning.labels(*labels), metrics.steps.labels(*labels)
         self.first, self.answer = metrics.first.labels(*labels), metrics.answer.labels(*labels)
@@ -118,11 +114,9 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         (self._bound.running if self._flowing else self._bound.waiting).dec()
-        if isinstance(error, HandOver | LeaseLost):
-            return  # the replica that goes on will count it
-        if isinstance(error, RateLimited | Refused):
-            self._bound.refused.inc()
-        elif isinstance(error, Exception):
+        if isinstance(error, HandOver | LeaseLost | RateLimited | Refused):
+            return  # the replica that goes on counts it, or `rejected_total` has
+        if isinstance(error, Exception):
             self._bound.failure.inc()
         elif error is not None:
             self._bound.cancelled.inc()

@@ -89,7 +89,7 @@ def test_limits_are_told_and_kept(live: Live, file: KeyFile) -> None:
     listed = httpx.get(f"{live.url}/v1/models", headers=file.bearer("few"))
     assert (listed.status_code, listed.headers["x-ratelimit-limit-tokens"]) == (200, "100")
     assert "x-ratelimit-limit-requests" not in _ask(live, file, "free").headers
-    assert live.metric("longthink:request_refused_total") == 1
+    assert live.metric("longthink:rejected_total", reason="rate_limit") == 1
     assert live.metric("longthink:request_failure_total") == 0
 
 
@@ -112,9 +112,9 @@ def test_official_clients_wait_as_they_are_told(file: KeyFile) -> None:
             theirs.messages.create(model="base", messages=HELLO, max_tokens=5)
         asked = live.engine.calls
         with ThreadPoolExecutor(1) as pool, client(live, file.keys["few"], max_retries=2) as patient:
-            refused = live.metric("longthink:request_refused_total")
+            refused = live.metric("longthink:rejected_total", reason="rate_limit")
             answer = pool.submit(patient.chat.completions.create, model="base", messages=HELLO)
-            assert until(lambda: live.metric("longthink:request_refused_total") > refused, 10)
+            assert until(lambda: live.metric("longthink:rejected_total", reason="rate_limit") > refused, 10)
             store.now += 1
             assert answer.result(20).choices[0].message.content == "four five"
         assert live.engine.calls == asked + 1
