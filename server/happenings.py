@@ -1,0 +1,38 @@
+"""What happens in an episode, as it is told to a client: some words among the reasoning, and the same for programs.
+
+Rule: what an environment says is shown up to a bound; the trace has all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from decoders.core.events import Acted
+
+SHOWN = 2000
+"""Characters of an action or observation that a client is shown."""
+
+
+def happening(event: Acted) -> tuple[str, Mapping[str, Any]]:
+    """The words and the fields of an event of an episode.
+
+    `event` is reset for the start, step for an action, recheck for an answer that was withheld, answer for one that the
+    environment was given.
+    """
+    act, seen = event.act, event.act.observation
+    kind = "reset" if act.action is None else "step" if act.answer is None else "answer" if act.reached else "recheck"
+    about: dict[str, Any] = {"event": kind, "n": event.steps, "left": event.left}
+    if act.action is not None:
+        about["action"] = bounded(act.action)
+    if seen is None:
+        return f"({'withheld' if act.answer is not None else 'not carried out'}: {bounded(act.action or '')})", about
+    about["observation"] = bounded(seen.text)
+    about |= {"ms": round(act.seconds * 1000, 1)} | ({"error": True} if seen.error else {})
+    about |= {} if seen.reward is None else {"reward": seen.reward}
+    return f"[{about['observation']}]", about
+
+
+def bounded(text: str) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text) - SHOWN:,} more characters)"
