@@ -119,7 +119,7 @@ class Episode:
             interaction.answers += not again
             interaction.steps += bool(self._count_answers and interaction.left and not again)
         elif act.action is not None and act.observation is not None:
-            interaction.steps += 1
+            interaction.steps += bool(interaction.left)  # a last word that is no answer has none to use
 
     async def _start(self) -> Act:
         async with self._contact() as environment:
