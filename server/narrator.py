@@ -34,6 +34,11 @@ class Piece:
     about: Mapping[str, Any] | None = None
     """What happened in an episode, for programs; such a piece is one of its own."""
 
+    def fields(self) -> list[Any]:
+        """As JSON has it; few pieces have the last field."""
+        fields = [self.kind, self.text, self.key, self.role, self.channel]
+        return fields if self.about is None else [*fields, self.about]
+
 
 class Narrator:
     """One run's story: reasoning of all steps, and the answer part of final steps as content."""

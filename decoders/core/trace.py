@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from decoders.core.engine import Finish, TokenLogprob
 from decoders.core.messages import ToolCall
@@ -94,6 +94,13 @@ class Act(BaseModel):
 
 Record = Step | Act
 """What a journal is given."""
+_RECORD: TypeAdapter[Record] = TypeAdapter(Record)
+
+
+def read_record(data: bytes | str) -> Record:
+    """A step or act from its JSON."""
+    return _RECORD.validate_json(data)
+
 
 Stopped = Literal["answer", "budget", "tokens", "env", "error", "cancelled"]
 """Why it ended: an answer, the last interaction or token (or the deadline), the environment, a failure, somebody."""

@@ -73,7 +73,8 @@ class ResponseWriter:
             data += self._open_part("reasoning", {"type": "reasoning_text", "text": ""})
             text = text.removeprefix(BREAK)
         self._step = piece.key
-        return data + self._text("reasoning", "response.reasoning_text.delta", text)
+        about = {} if piece.about is None else {"longthink": piece.about}
+        return data + self._text("reasoning", "response.reasoning_text.delta", text, **about)
 
     def finish(self, index: int, *, last: bool) -> bytes:
         """The end of the open items, and the calls of functions."""

@@ -13,7 +13,7 @@ from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Message
 from decoders.core.structure import check
 from server.api import tools as chat_tools
-from server.api.fields import StopField, Wire
+from server.api.fields import EnvironmentField, StopField, Wire
 from server.api.request import Flag, Sampled
 from server.api.responses_items import Item, turns
 from server.api.tools import ToolChoice, offered
@@ -163,6 +163,8 @@ class ResponsesRequest(Sampled):
     stop: StopField = ()
     answer_format: str | None = Field(default=None, min_length=1)
     """Ours: one of the answer formats of the model's template pack, such as boxed, choice, code or text."""
+    environment: EnvironmentField = None
+    """Ours: one of the server's environments to act in, or an object of its name and `reset`; see /v1/environments."""
     stream_options: StreamOptions | None = None
     user: str | None = None
     """Accepted and not used, as are all fields below."""
@@ -197,6 +199,7 @@ class ResponsesRequest(Sampled):
             tool_choice=choice,
             parallel_tool_calls=self.parallel_tool_calls is not False,
             answer_format=self.answer_format or "",
+            environment=self.environment,
             deadline=self.deadline_seconds,
             seed=self.seed,
             names={"messages": "input", "structure": "text.format", "logprobs": "include"},
