@@ -11,7 +11,9 @@ from typing import Any
 from decoders.core.events import Acted
 
 SHOWN = 2000
-"""Characters of an action or observation that a client is shown."""
+"""Characters of an action or observation among the words."""
+TOLD = 16_000
+"""Characters of the same among the fields."""
 
 
 def happening(event: Acted) -> tuple[str, Mapping[str, Any]]:
@@ -24,15 +26,16 @@ def happening(event: Acted) -> tuple[str, Mapping[str, Any]]:
     kind = "reset" if act.action is None else "step" if act.answer is None else "answer" if act.reached else "recheck"
     about: dict[str, Any] = {"event": kind, "n": event.steps, "left": event.left}
     if act.action is not None:
-        about["action"] = bounded(act.action)
+        about["action"] = bounded(act.action, TOLD)
     if seen is None:
         return f"({'withheld' if act.answer is not None else 'not carried out'}: {bounded(act.action or '')})", about
-    about["observation"] = bounded(seen.text)
+    about["observation"] = bounded(seen.text, TOLD)
+    about |= {"tools": seen.tools} if seen.tools else {}
     about |= {"ms": round(act.seconds * 1000, 1)} | ({"error": True} if seen.error else {})
     about |= {} if seen.reward is None else {"reward": seen.reward}
-    return f"[{about['observation']}]", about
+    return f"[{bounded(seen.text)}]", about
 
 
-def bounded(text: str) -> str:
+def bounded(text: str, limit: int = SHOWN) -> str:
     """The beginning of a long text."""
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text) - SHOWN:,} more characters)"
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"

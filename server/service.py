@@ -144,8 +144,8 @@ class Service:
         terms.check(wishes.involved(decoder, name), [inner.name for inner in decoder.nested()])
         priority = terms.prioritise(ask.sampling.get("priority"))
         wanted = {**ask.sampling, **({} if priority is None else {"priority": priority})}
-        if ask.environment is not None:
-            self.environments.check(ask.environment)
+        param = ask.names.get("environment", "environment")
+        acting = self.environments.resolve(ask.environment, param) if ask.environment else None
         return Order(
             model=name,
             decoder=decoder,
@@ -156,7 +156,7 @@ class Service:
             budget=budget,
             n=ask.n,
             deadline=ask.deadline,
-            environment=ask.environment,
+            environment=acting,
         )
 
     def runs(
@@ -208,7 +208,7 @@ class Service:
             base, decoder = self.resolve(name)
             build(decoder or self.decoder, alias.options, self.models[base].pack)
             if alias.choice is not None:
-                self.environments.check(alias.choice)
+                self.environments.resolve(alias.choice)
 
     def tokenizer(self, model: str) -> Tokenizing:
         """The tokenizer of a served model. Raises `InvalidRequest` where its engine has none to offer."""
@@ -229,7 +229,11 @@ class Service:
             raise InvalidRequest(f"the model's name says {suffix}, decoder says {ask.decoder}", param="decoder")
         usual = "direct" if ask.prompts or ask.prefix else "tti" if ask.environment else self.decoder
         name = ask.decoder or suffix or usual
-        decoder = build(name, ask.options, self.models[model].pack)
+        options = dict(ask.options)
+        if not (ask.decoder or suffix) and ask.environment and ask.environment.toolbox:
+            # whoever sends an MCP server expects the usual loop, which ends with the first answer
+            options = {"min_answers": 1, **options}
+        decoder = build(name, options, self.models[model].pack)
         for inner in decoder.nested():
             for option, value in wishes.other_models(inner):
                 if value not in self.models:

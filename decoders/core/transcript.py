@@ -46,7 +46,9 @@ class Transcript:
 
     @property
     def newest(self) -> str:
-        """What the agent sees now."""
+        """What the agent sees now; results of tools stand where they are and are not shown again."""
+        if self.start.tools:
+            return ""
         return next((seen.text for turn in reversed(self.turns) for seen in reversed(turn.seen)), self.start.text)
 
     def add(self, reply: Message, seen: Sequence[Seen]) -> None:
@@ -67,7 +69,9 @@ class Transcript:
                 place += 1
         if last:
             messages = also(messages, self._filled("conclude"))
-        return replace(opening, messages=tuple(messages), tools="" if last else self.start.tools)
+        return replace(
+            opening, messages=tuple(messages), tools="" if last or self.start.tools == "[]" else self.start.tools
+        )
 
     def _opening(self, *, omitted: bool) -> Prompt:
         """What is asked is the environment's goal, so the question need not have the form that the pack knows."""

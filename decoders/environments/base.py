@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +62,10 @@ class EnvironmentFactory(Protocol):
         and without that a run cannot be resumed. Raises `InvalidRequest`, param `environment`, for other arguments.
         """
         ...
+
+
+@runtime_checkable
+class Toolbox(EnvironmentFactory, Protocol):
+    """A factory for episodes with the tools of an MCP server, which requests may name by its URL."""
+
+    url: str

@@ -127,6 +127,8 @@ def path(loc: Iterable[int | str]) -> str:
     """A location as pydantic gives it, as text."""
     text = ""
     for part in loc:
+        if isinstance(part, str) and part.startswith("<"):
+            continue  # which of several models was tried
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text[:200]
 
