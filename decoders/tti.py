@@ -6,10 +6,10 @@ Rule: an answer is withheld before the environment, or the caller, has seen it; 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -60,6 +60,9 @@ class TTI(Solving):
         """What the agent did is told as reasoning; the reply is its answer."""
         if run.episode is None:
             return await self._turn(task, run)
+        run.pack().require("act", "observe", "no_action", "recheck", "conclude")
+        if self.samples > 1 and self.choose == "judge":
+            run.pack(self.judge_model).require("choose")
         start = await run.begin(self.max_steps, count_answers=self.count_answers)
         if self.inner is not None and start.tools:
             raise InvalidRequest("an inner decoder cannot call the environment's tools", param="decoder.inner")
@@ -120,15 +123,15 @@ class TTI(Solving):
         if self.samples == 1:
             return await self.solve(prompt, run, role="act", max_tokens=tokens)
         replies = await self.solutions(prompt, self.samples, run, role="act", max_tokens=tokens, reply=False)
-        found = [[deed.text for deed in deeds(reply, transcript) if not deed.wrong] for reply in replies]
-        votes = Counter(str(texts) for texts in found if texts)
-        places = list({str(texts): i for i, texts in reversed(list(enumerate(found))) if texts}.values())[::-1]
-        if not places:
+        found = ["\n".join(deed.text for deed in deeds(reply, transcript) if not deed.wrong) for reply in replies]
+        votes = Counter(text for text in found if text)
+        different = list(votes)
+        if not different:
             return replies[0]
-        if self.choose == "judge" and len(places) > 1:
-            candidates = ["\n".join(found[i]) for i in places]
-            return replies[places[await self._judged(candidates, transcript, run)]]
-        return replies[max(places, key=lambda i: votes[str(found[i])])]
+        chosen = max(different, key=votes.__getitem__)
+        if self.choose == "judge" and len(different) > 1:
+            chosen = different[await self._judged(different, transcript, run)]
+        return replies[found.index(chosen)]
 
     async def _judged(self, candidates: Sequence[str], transcript: Transcript, run: Run) -> int:
         """Which of the candidates the judge names; the first where it names none or the purse is empty."""
@@ -147,6 +150,7 @@ class TTI(Solving):
         prompt = run.prompt("solve", task)
         if not run.asking(prompt).tools and not any(message.tool_calls for message in task.since):
             return await self._reply(prompt, run, final=True)
+        run.pack().require("recheck", "conclude")
         ids = [call.id for message in task.messages for call in message.tool_calls]
         known = await run.memory.recall(ids) if run.memory else {}
         messages, hidden = restored(prompt.messages, known), list[Message]()
@@ -170,10 +174,11 @@ class TTI(Solving):
             turns = [said(reply, thoughts=self.keep_thoughts), Message("user", again)]
             messages, hidden = messages + turns, hidden + turns
 
-    async def _reply(self, prompt: Prompt, run: Run, *, final: bool, **more: Any) -> Completion:
-        if self.inner is not None:
+    async def _reply(self, prompt: Prompt, run: Run, *, final: bool, calls: bool = True) -> Completion:
+        """A reply to the caller, without `calls` one that has no tools: which an inner decoder would offer."""
+        if self.inner is not None and calls:
             return await self.solve(prompt, run, final=final)
-        reply = await run.generate(prompt, role="act", final=final, reply=True, **more)
+        reply = await run.generate(prompt, role="act", final=final, reply=True, calls=calls)
         if run.best is None:
             run.answer(reply)
         return reply
@@ -188,7 +193,7 @@ class TTI(Solving):
             calls = (replace(calls[0], id=await run.memory.keep(hidden)), *calls[1:])
         return reply.model_copy(update={"tool_calls": calls})
 
-    def _counted(self, task: Task, known: Any) -> Interaction:
+    def _counted(self, task: Task, known: Mapping[str, Sequence[Message]]) -> Interaction:
         """What was done for the question so far: nothing is stored but what the caller sends back."""
         made = [call.id for message in task.since for call in message.tool_calls]
         answers = sum(len(known.get(id, ())) // 2 for id in made)

@@ -9,7 +9,7 @@ import pytest
 
 from decoders import build
 from decoders.core.budget import Budget
-from decoders.core.errors import EnvironmentFailed, InvalidRequest, NoEnvironment
+from decoders.core.errors import EnvironmentFailed, InvalidRequest, MissingPrompt, NoEnvironment
 from decoders.core.events import Acted, Answer
 from decoders.core.messages import Prompt
 from decoders.core.run import Run
@@ -338,3 +338,10 @@ def test_acting_needs_an_environment_of_ones_own() -> None:
         with pytest.raises(NoEnvironment):
             decode(Meddling(max_steps=steps), enter(world, ["x"]), TASK)
         assert world.log == ["start", "close"]
+
+
+def test_a_pack_without_the_prompts_is_refused_before_anything_is_opened() -> None:
+    world = Boxes(3)
+    with pytest.raises(MissingPrompt, match="'choose'"):
+        walk(enter(world, ["x"], pack="tiny"), samples=2, choose="judge")
+    assert world.log == []
