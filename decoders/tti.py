@@ -6,22 +6,22 @@ Rule: an answer is withheld before the environment, or the caller, has seen it; 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from decoders.base import Completion, Honour, Run, Solving, Task
+from decoders.base import Completion, Honour, Run, Task
 from decoders.core.deeds import Deed, deeds
 from decoders.core.errors import BudgetExhausted, EnvironmentFailed, InvalidRequest
-from decoders.core.messages import Message, Prompt
-from decoders.core.trace import Act, Interaction
-from decoders.core.transcript import Seen, Transcript, also, restored, said, words
+from decoders.core.trace import Act
+from decoders.core.transcript import Seen, Transcript, said
+from decoders.turnwise import Turnwise
 
 
-class TTI(Solving):
+class TTI(Turnwise):
     """o_0 = start; a_t ~ p(· | goal, o_0, a_0, …, o_t); o_t+1 = act(a_t), until the h-th step or the k-th answer.
 
     h is `max_steps` and k `min_answers`: an answer that is given for the first time is withheld, and the agent is asked
@@ -32,21 +32,13 @@ class TTI(Solving):
 
     name: ClassVar[str] = "tti"
     paper: ClassVar[str] = "TTI, arXiv 2506.07976"
-    honours: ClassVar[frozenset[Honour]] = Solving.honours | {"environment"}
+    honours: ClassVar[frozenset[Honour]] = Turnwise.honours | {"environment"}
     interactive: ClassVar[bool] = True
 
-    max_steps: int = Field(default=30, ge=0, le=100_000)
-    """Interactions at most; 0 is a plain answer."""
-    min_answers: int = Field(default=2, ge=1, le=64)
-    """How often an answer must be given before it counts: 2 looks again once, 1 never."""
-    count_answers: bool = False
-    """Whether an answer is an interaction too, as in the paper."""
     think_tokens: int = Field(default=1024, ge=1)
     """Tokens of one step, thought and action, at most; not of replies to a caller with tools."""
     keep_observations: int | None = Field(default=None, ge=1)
     """How many of the newest observations the agent still sees; all without it. The paper, whose pages are long: 1."""
-    keep_thoughts: bool = False
-    """Whether the agent sees the thinking blocks of its earlier replies, and not only what it said after them."""
     samples: int = Field(default=1, ge=1, le=64)
     """Replies drawn for each step, of which one is carried out."""
     choose: Literal["majority", "judge"] = "majority"
@@ -59,7 +51,7 @@ class TTI(Solving):
     async def decode(self, task: Task, run: Run) -> Completion:
         """What the agent did is told as reasoning; the reply is its answer."""
         if run.episode is None:
-            return await self._turn(task, run)
+            return await self.turn(task, run)
         run.pack().require("act", "observe", "no_action", "recheck", "conclude")
         if self.samples > 1 and self.choose == "judge":
             run.pack(self.judge_model).require("choose")
@@ -144,61 +136,6 @@ class TTI(Solving):
             return 0
         number = run.pack(model).choice(verdict.answer) or 1
         return number - 1 if number <= len(candidates) else 0
-
-    async def _turn(self, task: Task, run: Run) -> Completion:
-        """One turn of an agent whose tools the caller runs: calls for the caller, or an answer that counts."""
-        prompt = run.prompt("solve", task)
-        if not run.asking(prompt).tools and not any(message.tool_calls for message in task.since):
-            return await self._reply(prompt, run, final=True)
-        run.pack().require("recheck", "conclude")
-        ids = [call.id for message in task.messages for call in message.tool_calls]
-        known = await run.memory.recall(ids) if run.memory else {}
-        messages, hidden = restored(prompt.messages, known), list[Message]()
-        interaction = run.trace.interaction = self._counted(task, known)
-        while True:
-            last = not interaction.left
-            final = last or interaction.answers + 1 >= self.min_answers
-            shown = also(messages, words(run, "conclude", tools=True)) if last else messages
-            reply = await self._reply(replace(prompt, messages=tuple(shown)), run, final=final, calls=not last)
-            if reply.tool_calls:
-                return await self._called(reply, hidden, interaction, run)
-            interaction.answers += 1
-            interaction.steps += bool(self.count_answers and interaction.left)
-            if reply.answered or run.best is None:
-                run.answer(reply)
-            if final:
-                interaction.stopped = "budget" if last else "answer"
-                assert run.best is not None
-                return reply if reply is run.best else run.best.model_copy(update={"finish": reply.finish})
-            again = words(run, "recheck", observation="", omitted=False, tools=True)
-            turns = [said(reply, thoughts=self.keep_thoughts), Message("user", again)]
-            messages, hidden = messages + turns, hidden + turns
-
-    async def _reply(self, prompt: Prompt, run: Run, *, final: bool, calls: bool = True) -> Completion:
-        """A reply to the caller, without `calls` one that has no tools: which an inner decoder would offer."""
-        if self.inner is not None and calls:
-            return await self.solve(prompt, run, final=final)
-        reply = await run.generate(prompt, role="act", final=final, reply=True, calls=calls)
-        if run.best is None:
-            run.answer(reply)
-        return reply
-
-    async def _called(
-        self, reply: Completion, hidden: Sequence[Message], interaction: Interaction, run: Run
-    ) -> Completion:
-        """A reply that makes no more calls than are left, under which the hidden turns before it are found again."""
-        calls = reply.tool_calls[: interaction.left]
-        interaction.steps += len(calls)
-        if hidden and run.memory:
-            calls = (replace(calls[0], id=await run.memory.keep(hidden)), *calls[1:])
-        return reply.model_copy(update={"tool_calls": calls})
-
-    def _counted(self, task: Task, known: Mapping[str, Sequence[Message]]) -> Interaction:
-        """What was done for the question so far: nothing is stored but what the caller sends back."""
-        made = [call.id for message in task.since for call in message.tool_calls]
-        answers = sum(len(known.get(id, ())) // 2 for id in made)
-        steps = len(made) + (answers if self.count_answers else 0)
-        return Interaction(budget=self.max_steps, steps=steps, answers=answers)
 
 
 def _given(reply: Completion, answer: str) -> Completion:

@@ -11,18 +11,18 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from decoders.core.acting import Acting
 from decoders.core.budget import Budget
 from decoders.core.calls import Call, Journal, Until, World
 from decoders.core.engine import Tokenizing
 from decoders.core.episode import Episode, Opener
-from decoders.core.errors import BudgetExhausted, InvalidOutput, InvalidRequest, NoEnvironment
+from decoders.core.errors import BudgetExhausted, InvalidOutput, InvalidRequest
 from decoders.core.memory import Memory
 from decoders.core.messages import Prompt, Sampling
 from decoders.core.outbox import Outbox
 from decoders.core.structure import canonical, schema
 from decoders.core.task import Model, Reply, Task
-from decoders.core.trace import Act, Completion, Interaction, Record, Trace
-from decoders.environments.base import Observation
+from decoders.core.trace import Completion, Record, Trace
 from decoders.prompts import Format, Pack
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Run:
+class Run(Acting):
     """Hands a decoder tokens, and keeps its budget, its trace and its best answer so far.
 
     A step's key is its place in program order inside its scope, so two coroutines must not share one scope: use
@@ -254,43 +254,10 @@ class Run:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def begin(self, max_steps: int, *, count_answers: bool = False) -> Observation:
-        """Start the episode, which may take so many steps, answers not counted unless that is wanted."""
-        return await self._acting().begin(self._next_key(), max_steps, count_answers=count_answers)
-
-    async def act(self, action: str, *, withhold: bool = False, final: bool = False) -> Act:
-        """Carry out an action, but one that gives an answer not where that is to be withheld.
-
-        The environment does not see an action for which no step is left, nor a `final` one that it does not know as an
-        answer. Raises `NoEnvironment`, `EnvironmentFailed`, and `BudgetExhausted` at the deadline.
-        """
-        return await self._acting().act(self._next_key(), action, withhold=withhold, final=final)
-
-    async def refuse(self, action: str, text: str) -> Act:
-        """Count as a step what is no action; the observation is this text, and the environment sees nothing."""
-        return await self._acting().refuse(self._next_key(), action, text)
-
-    async def deliver(self) -> Act | None:
-        """Let the environment see the answer that was withheld last, if there is one."""
-        episode = self._acting()
-        return await episode.deliver(self._next_key()) if episode.withheld else None
-
-    @property
-    def interaction(self) -> Interaction:
-        """How the interactions stand. Raises `NoEnvironment` before there are any."""
-        if self.trace.interaction is None:
-            raise NoEnvironment("no episode has begun", param="environment")
-        return self.trace.interaction
-
     @property
     def memory(self) -> Memory | None:
         """What keeps turns that the caller does not see."""
         return self._world.memory
-
-    def _acting(self) -> Episode:
-        if self.episode is None:
-            raise NoEnvironment("there is no environment to act in", param="environment")
-        return self.episode
 
     def _call(
         self,
