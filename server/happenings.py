@@ -19,16 +19,17 @@ TOLD = 16_000
 def happening(event: Acted) -> tuple[str, Mapping[str, Any]]:
     """The words and the fields of an event of an episode.
 
-    `event` is reset for the start, step for an action, recheck for an answer that was withheld, answer for one that the
-    environment was given.
+    `event` is reset for the start, step for an action, recheck for an answer that was withheld, answer for one that
+    counts.
     """
     act, seen = event.act, event.act.observation
-    kind = "reset" if act.action is None else "step" if act.answer is None else "answer" if act.reached else "recheck"
+    kind = "reset" if act.action is None else "recheck" if act.withheld else "step" if act.answer is None else "answer"
     about: dict[str, Any] = {"event": kind, "n": event.steps, "left": event.left}
     if act.action is not None:
         about["action"] = bounded(act.action, TOLD)
     if seen is None:
-        return f"({'withheld' if act.answer is not None else 'not carried out'}: {bounded(act.action or '')})", about
+        why = {"recheck": "withheld", "answer": "answer"}.get(kind, "not carried out")
+        return f"({why}: {bounded(act.action or '')})", about
     about["observation"] = bounded(seen.text, TOLD)
     about |= {"tools": seen.tools} if seen.tools else {}
     about |= {"ms": round(act.seconds * 1000, 1)} | ({"error": True} if seen.error else {})

@@ -134,7 +134,8 @@ class Episode:
             answer = action if known is None and final else known
             unseen = answer is not None if known is None else withhold
             if unseen or (answer is None and not self._left):
-                return Act(key="", action=action, observation=None, answer=answer)
+                withheld = withhold and answer is not None
+                return Act(key="", action=action, observation=None, answer=answer, withheld=withheld)
             seen = await environment.step(action)
             return Act(key="", action=action, observation=seen, answer=answer, reached=True)
 

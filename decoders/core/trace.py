@@ -87,6 +87,8 @@ class Act(BaseModel):
     observation: Observation | None
     answer: str | None = None
     """The answer that the action gives, for actions that would end the episode with one."""
+    withheld: bool = False
+    """Whether the answer was kept back, so that the agent looks again."""
     reached: bool = False
     """Whether the environment has seen it."""
     seconds: float = 0.0

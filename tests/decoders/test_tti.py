@@ -290,6 +290,7 @@ def test_inner_decoders_cannot_call_an_environments_tools() -> None:
 def test_what_happens_is_told() -> None:
     seen = decode(build("tti", {}), enter(Boxes(3), ["Action: answer k0", "Action: open 1", "Action: answer k1"]))
     acted = [event for event in seen if isinstance(event, Acted)]
+    assert [event.act.withheld for event in acted] == [False, True, False, False]
     assert [(event.act.action, event.act.reached, event.steps, event.left) for event in acted] == [
         (None, True, 0, 30),
         ("answer k0", False, 0, 30),

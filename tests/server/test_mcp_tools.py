@@ -62,7 +62,8 @@ def test_calls_are_items_of_one_response(client: openai.OpenAI, made: Tools) -> 
     done = client.responses.create(model="base", input="what is in the first box?", tools=[MCP])
     assert done.output_text == "the first box is empty"
     assert [item.type for item in done.output] == ["mcp_list_tools", "mcp_call", "mcp_call", "reasoning", "message"]
-    listed, good, bad, *_ = done.output
+    listed, good, bad, thought, _ = done.output
+    assert [part.text for part in thought.content] == ["the first box is empty", "(answer: the first box is empty)"]
     assert (listed.server_label, [tool.name for tool in listed.tools]) == ("boxes", ["open"])
     assert listed.tools[0].input_schema == json.loads(OPEN)[0]["function"]["parameters"]
     assert (good.name, good.arguments, good.output) == ("open", '{"box":1}', "box 1 holds nothing")
