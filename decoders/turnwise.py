@@ -38,7 +38,9 @@ class Turnwise(Solving):
         ids = [call.id for message in task.messages for call in message.tool_calls]
         known = await run.memory.recall(ids) if run.memory else {}
         messages, hidden = restored(prompt.messages, known), list[Message]()
-        interaction = run.trace.interaction = self._counted(task, known)
+        interaction = self._counted(task, known)
+        if run.trace.interaction is None:  # else this is an inner decoder, and the outer one reports
+            run.trace.interaction = interaction
         while True:
             last = not interaction.left
             final = last or interaction.answers + 1 >= self.min_answers
