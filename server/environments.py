@@ -58,9 +58,10 @@ class Environments:
         return choice
 
     def opener(self, choice: EnvironmentChoice, seed: int) -> Opener:
-        """Opens an episode; the same one again for the same choice and seed."""
-        reset = choice.reset if choice.toolbox else {"seed": seed % SEEDS, **choice.reset}
-        return partial(_opened, self._factories[choice.name], reset, choice.tools)
+        """Opens an episode: the same one again for the same choice and seed, which tools have no use for."""
+        factory = self._factories[choice.name]
+        reset = choice.reset if isinstance(factory, Toolbox) else {"seed": seed % SEEDS, **choice.reset}
+        return partial(_opened, factory, reset, choice.tools)
 
 
 async def _opened(factory: EnvironmentFactory, reset: Mapping[str, Any], tools: tuple[str, ...] | None) -> Environment:

@@ -66,6 +66,6 @@ class EnvironmentFactory(Protocol):
 
 @runtime_checkable
 class Toolbox(EnvironmentFactory, Protocol):
-    """A factory for episodes with the tools of an MCP server, which requests may name by its URL."""
+    """A factory for episodes with the tools of an MCP server, which requests may name by its URL. It gets no seed."""
 
     url: str

@@ -112,6 +112,13 @@ def test_a_server_may_be_named_by_its_label(client: openai.OpenAI) -> None:
     assert client.responses.create(model="base", input="look", tools=[named]).output_text
 
 
+def test_it_is_an_environment_like_any_other(client: openai.OpenAI) -> None:
+    ask: Any = [{"role": "user", "content": "look"}]
+    done = client.chat.completions.create(model="base", messages=ask, extra_body={"environment": "boxes"})
+    assert done.choices[0].message.content == "the first box is empty"
+    assert done.longthink["interaction"]["answers"] == 2
+
+
 @pytest.mark.parametrize("allowed", [[], {"tool_names": ["other"]}])
 def test_tools_that_are_not_allowed_are_not_there(client: openai.OpenAI, allowed: Any) -> None:
     done = client.responses.create(model="base", input="look", tools=[{**MCP, "allowed_tools": allowed}])
