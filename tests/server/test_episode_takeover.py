@@ -12,6 +12,9 @@ from decoders.core.messages import Message
 from decoders.core.task import Model
 from decoders.core.trace import Act, read_record
 from decoders.prompts import Pack
+from server.admission.limits import Limits
+from server.admission.permit import Admission
+from server.admission.queue import Queue
 from server.api.desk import Desk
 from server.background import Background
 from server.engines.scripted import ScriptedEngine
@@ -42,7 +45,7 @@ class Agent(Replica):
             effort="max",
             environments=Environments({"boxes": made}),
         )
-        desk = Desk(service, self.connections, Metrics(), 15.0)
+        desk = Desk(service, self.connections, Metrics(), 15.0, Admission(Limits(store), Queue()))
         self.background = Background(store, self.connections, desk.generation, name)
         self.background.openers["plain"] = lambda stored: Work(ASK, Plain)
 
