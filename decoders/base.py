@@ -19,8 +19,9 @@ from decoders.core.trace import Completion
 
 __all__ = ["Completion", "Decoder", "Honour", "Inner", "Iterative", "Prompt", "Run", "Solving", "Task"]
 
-Honour = Literal["images", "logprobs", "prompt", "stop", "structure", "tools"]
-"""What a request may ask beside a reply to a conversation; "prompt" is to complete a text or a reply that has begun."""
+Honour = Literal["environment", "images", "logprobs", "prompt", "stop", "structure", "tools"]
+"""What a request may ask beside a reply to a conversation; "prompt" is to complete a text or a reply that has begun,
+"environment" to act in one."""
 
 
 class Decoder(BaseModel, ABC):
@@ -39,6 +40,9 @@ class Decoder(BaseModel, ABC):
     """What the engine must be able to do."""
     honours: ClassVar[frozenset[Honour]] = frozenset({"images", "logprobs", "stop", "structure", "tools"})
     """What of a request's wishes this decoder can pass on; the server refuses the others by name."""
+
+    interactive: ClassVar[bool] = False
+    """Whether it is of no use without an environment or the caller's tools; the server then refuses it."""
 
     @abstractmethod
     async def decode(self, task: Task, run: Run) -> Completion:

@@ -31,6 +31,7 @@ def describe(cls: type[Decoder]) -> dict[str, Any]:
         "details": " ".join(details.split()),
         "needs": sorted(cls.needs),
         "honours": sorted(cls.honours),
+        "interactive": cls.interactive,
         "options": schema,
     }
 

@@ -12,17 +12,21 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from decoders.core.task import Model
+from decoders.environments.base import EnvironmentFactory
 from server.admission.gate import Gate
 from server.admission.keys import Keys
 from server.admission.limits import Limits
 from server.admission.permit import Admission
 from server.admission.queue import Queue
 from server.api import admin, anthropic, chat, completions, decoders, errors, health, models, responses, tokenize
+from server.api import environments as environments_api
 from server.api.desk import Desk
 from server.background import Background
 from server.cache import Cache
 from server.connections import Connections
 from server.envelope import Envelope
+from server.environments import Environments
+from server.hidden import HiddenTurns
 from server.metrics import Metrics
 from server.service import Service
 from server.settings import Settings
@@ -39,18 +43,28 @@ def create_app(
     served: Mapping[str, Model],
     connections: Connections | None = None,
     store: Store | None = None,
+    environments: Mapping[str, EnvironmentFactory] | None = None,
 ) -> FastAPI:
     """The app over models that are ready; it closes their engines when it ends.
 
     Whoever runs the app passes `connections` in order to drain them. Without a `store` it opens the one of the
-    settings.
+    settings. `environments` are what requests may act in.
     """
     connections = Connections(settings.max_requests) if connections is None else connections
-    service = Service(served, decoder=settings.decoder, max_budget=settings.max_budget, effort=settings.effort)
     tracing = open_tracing(settings, health.installed_version())
     upstreams = Upstreams(served.values())
     metrics = Metrics(health.installed_version(), upstreams.all)
     kept = measured(store or open_store(settings), metrics.store)
+    service = Service(
+        served,
+        decoder=settings.decoder,
+        max_budget=settings.max_budget,
+        effort=settings.effort,
+        environments=Environments(environments or {}),
+        aliases=settings.aliases,
+        memory=HiddenTurns(kept, settings.hidden_seconds),
+    )
+    service.check_aliases()
     cache = Cache.of(settings, kept, served)
     admission = Admission(Limits(kept), Queue(settings.max_running, settings.max_waiting))
     connections.on_drain(admission.queue.close)
@@ -96,6 +110,7 @@ def create_app(
     app.include_router(tokenize.router(desk))
     app.include_router(models.router(service, int(time.time())))
     app.include_router(decoders.router(service))
+    app.include_router(environments_api.router(service.environments))
     app.include_router(health.router(service, connections, metrics, kept))
     if settings.admin_key is not None:
         app.include_router(admin.router(upstreams, settings.admin_key.get_secret_value()))

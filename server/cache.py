@@ -48,7 +48,7 @@ class Cache:
     def key(self, ask: Ask, order: Order, owner: str) -> str | None:
         """Where the answer would be; None for requests that are not repeatable."""
         seeded, greedy = ask.seed is not None, order.sampling.temperature == 0
-        if not (seeded or greedy) or order.deadline is not None:
+        if not (seeded or greedy) or order.deadline is not None or order.environment is not None:
             return None
         sampling = dataclasses.replace(order.sampling, priority=0)
         decoder = [order.decoder.name, order.decoder.model_dump(mode="json")]

@@ -88,7 +88,15 @@ class Generation(Report):
         """What is known so far."""
         order, usage, decoder = self.order, self.usage(), self._runs[0].trace.decoder
         spent, ended = self.spent(), self._ended
-        return Facts(decoder=decoder, seed=order.seed, budget=order.budget, usage=usage, spent=spent, ended=ended)
+        return Facts(
+            decoder=decoder,
+            seed=order.seed,
+            budget=order.budget,
+            usage=usage,
+            spent=spent,
+            ended=ended,
+            interaction=self._runs[0].trace.interaction,
+        )
 
     def usage(self) -> Usage:
         """Exact counts, over all choices."""

@@ -10,12 +10,13 @@ anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-from decoders.core.events import Answer, Delta, Event, StepFinished, StepStarted
+from decoders.core.events import Acted, Answer, Delta, Event, StepFinished, StepStarted
 from decoders.core.thinking import Channel
+from server.happenings import happening
 
 BREAK = "\n\n"
 
@@ -30,6 +31,13 @@ class Piece:
     role: str
     channel: Channel = "answer"
     """Where the step said it."""
+    about: Mapping[str, Any] | None = None
+    """What happened in an episode, for programs; such a piece is one of its own."""
+
+    def fields(self) -> list[Any]:
+        """As JSON has it; few pieces have the last field."""
+        fields = [self.kind, self.text, self.key, self.role, self.channel]
+        return fields if self.about is None else [*fields, self.about]
 
 
 class Narrator:
@@ -43,6 +51,7 @@ class Narrator:
         self._content: list[str] = []
         self._pieces: list[Piece] = []
         self._said: dict[tuple[str, str], _Said] = {}
+        self._happened: set[str] = set()
         for piece in told:
             self._remember(piece)
 
@@ -57,6 +66,8 @@ class Narrator:
             elif isinstance(event, StepFinished):
                 self._finished.add(event.key)
                 self._turn(everything=False)
+            elif isinstance(event, Acted):
+                self._act(event)
             else:
                 self._turn(everything=True)
                 self._end(event)
@@ -64,6 +75,10 @@ class Narrator:
 
     def _remember(self, piece: Piece) -> None:
         place, text = (piece.key, piece.channel), piece.text
+        if piece.about is not None:
+            self._happened.add(piece.key)
+            self._told = place
+            return
         if piece.kind == "content":
             self._content.append(text)
         else:
@@ -114,6 +129,13 @@ class Narrator:
         text = delta.text if self._told in (None, place) else BREAK + delta.text
         self._told = place
         self._show("reasoning", text, delta)
+
+    def _act(self, event: Acted) -> None:
+        text, about = happening(event)
+        if event.act.key not in self._happened:
+            text = text if self._told is None else BREAK + text
+            self._pieces.append(Piece("reasoning", text, event.act.key, "env", about=about))
+            self._told = (event.act.key, "answer")
 
     def _end(self, answer: Answer) -> None:
         """Send what of the answer is not yet told; one that differs from what was told is told in full."""

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from decoders.core.engine import Finish
 from decoders.core.errors import LongThinkError
 from decoders.core.events import Answer
-from decoders.core.trace import Completion, Usage
+from decoders.core.trace import Completion, Interaction, Usage
 from server.narrator import Piece
 
 
@@ -47,6 +47,7 @@ class Facts(BaseModel):
     usage: Usage = Field(default_factory=Usage)
     spent: int = 0
     ended: float = 0.0
+    interaction: Interaction | None = None
     cancelled: bool = False
     cached: bool = False
     error: dict[str, Any] | None = None
@@ -110,7 +111,7 @@ class Entry:
 
     def dump(self) -> bytes:
         """As JSON."""
-        line: dict[str, Any] = {"pieces": [[i, p.kind, p.text, p.key, p.role, p.channel] for i, p in self.pieces]}
+        line: dict[str, Any] = {"pieces": [[i, *p.fields()] for i, p in self.pieces]}
         if self.answers:
             line["answers"] = [
                 [i, a.completion and a.completion.model_dump(mode="json"), a.finish] for i, a in self.answers.items()

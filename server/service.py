@@ -17,19 +17,22 @@ from decoders import Decoder, build, registry
 from decoders.core.budget import Budget
 from decoders.core.engine import Tokenizing
 from decoders.core.errors import InvalidRequest, UnknownDecoder, UnknownModel
+from decoders.core.memory import Memory
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.run import Run
 from decoders.core.task import Model, Reply, Task
-from decoders.core.trace import Step
+from decoders.core.trace import Record
 from server import wishes
 from server.admission.caller import Caller
+from server.aliases import Alias
 from server.budgets import Effort, purse
+from server.environments import EnvironmentChoice, Environments
 
 _REPLY = {"stop", "logprobs", "structure"}
 """Fields of a request's sampling that are about the reply, not about every step on the way to it."""
 _SAMPLING = {f.name for f in fields(Sampling)} - {"max_tokens", "seed", "n"} - _REPLY
 
-Journal = Callable[[int, Step], Awaitable[None]]
+Journal = Callable[[int, Record], Awaitable[None]]
 """Takes each finished step of each choice, by its index."""
 
 
@@ -60,6 +63,7 @@ class Ask:
     tool_choice: str = ""
     parallel_tool_calls: bool = True
     answer_format: str = ""
+    environment: EnvironmentChoice | None = None
     deadline: float | None = None
     """Seconds after which the best answer so far is the reply."""
     seed: int | None = None
@@ -81,6 +85,7 @@ class Order:
     budget: int
     n: int
     deadline: float | None = None
+    environment: EnvironmentChoice | None = None
 
     @property
     def choices(self) -> int:
@@ -95,10 +100,23 @@ class Order:
 class Service:
     """The served models with the server's limits and defaults."""
 
-    def __init__(self, models: Mapping[str, Model], *, decoder: str, max_budget: int, effort: Effort) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        *,
+        decoder: str,
+        max_budget: int,
+        effort: Effort,
+        environments: Environments | None = None,
+        aliases: Mapping[str, Alias] | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         if decoder not in registry():
             raise UnknownDecoder(f"unknown decoder {decoder!r}: there are {', '.join(registry())}", param="decoder")
         self.models = models
+        self.environments = environments or Environments({})
+        self.aliases = aliases or {}
+        self._memory = memory
         self.decoder = decoder
         self._max_budget = max_budget
         self._effort = effort
@@ -106,6 +124,8 @@ class Service:
 
     def order(self, ask: Ask) -> Order:
         """Resolve an ask. Raises `UnknownModel`, `UnknownDecoder` or `InvalidRequest`, each with its `param`."""
+        if alias := self.aliases.get(ask.model):
+            ask = alias.applied(ask)
         name, suffix = self.resolve(ask.model)
         tasks = tuple(Task(prompt=prompt) for prompt in ask.prompts) or (Task(ask.messages, prefix=ask.prefix),)
         choices, terms = ask.n * len(tasks), ask.caller.terms
@@ -124,6 +144,8 @@ class Service:
         terms.check(wishes.involved(decoder, name), [inner.name for inner in decoder.nested()])
         priority = terms.prioritise(ask.sampling.get("priority"))
         wanted = {**ask.sampling, **({} if priority is None else {"priority": priority})}
+        param = ask.names.get("environment", "environment")
+        acting = self.environments.resolve(ask.environment, param) if ask.environment else None
         return Order(
             model=name,
             decoder=decoder,
@@ -134,10 +156,11 @@ class Service:
             budget=budget,
             n=ask.n,
             deadline=ask.deadline,
+            environment=acting,
         )
 
     def runs(
-        self, order: Order, recorded: Mapping[int, Sequence[Step]] | None = None, journal: Journal | None = None
+        self, order: Order, recorded: Mapping[int, Sequence[Record]] | None = None, journal: Journal | None = None
     ) -> list[Run]:
         """A run for each choice. The purse is the request's: they get equal shares of it, seeds count up to `n`.
 
@@ -145,6 +168,7 @@ class Service:
         """
         whole = Budget(order.budget, None if order.deadline is None else time.monotonic() + order.deadline)
         shares = [whole] if order.choices == 1 else whole.split(order.choices)
+        acting = self.environments.opener(order.environment, order.seed) if order.environment else None
         return [
             Run(
                 self.models,
@@ -155,12 +179,17 @@ class Service:
                 seed=order.seed + i % order.n,
                 recorded=(recorded or {}).get(i, ()),
                 journal=partial(journal, i) if journal else None,
+                environment=acting,
+                memory=self._memory,
             )
             for i, share in enumerate(shares)
         ]
 
     def resolve(self, model: str) -> tuple[str, str | None]:
-        """Served model and decoder behind a name such as `longthink-tiny` or `longthink-tiny:rc`."""
+        """Served model and decoder behind a name such as `longthink-tiny`, `longthink-tiny:rc` or an alias."""
+        if alias := self.aliases.get(model):
+            base, suffix = self.resolve(alias.model)
+            return base, alias.decoder or suffix
         if model in self.models:
             return model, None
         base, colon, decoder = model.rpartition(":")
@@ -170,6 +199,16 @@ class Service:
         if decoder not in registry():
             raise UnknownDecoder(f"unknown decoder {decoder!r}: there are {', '.join(registry())}", param="model")
         return base, decoder
+
+    def check_aliases(self) -> None:
+        """Raises `InvalidRequest` or `ValueError` for an alias that means nothing here, or something else too."""
+        for name, alias in self.aliases.items():
+            if name in self.models or alias.model in self.aliases:
+                raise ValueError(f"the alias {name} is a model's name already, or stands for another alias")
+            base, decoder = self.resolve(name)
+            build(decoder or self.decoder, alias.options, self.models[base].pack)
+            if alias.choice is not None:
+                self.environments.resolve(alias.choice)
 
     def tokenizer(self, model: str) -> Tokenizing:
         """The tokenizer of a served model. Raises `InvalidRequest` where its engine has none to offer."""
@@ -188,8 +227,13 @@ class Service:
     def _build(self, ask: Ask, model: str, suffix: str | None) -> Decoder:
         if ask.decoder and suffix and ask.decoder != suffix:
             raise InvalidRequest(f"the model's name says {suffix}, decoder says {ask.decoder}", param="decoder")
-        name = ask.decoder or suffix or ("direct" if ask.prompts or ask.prefix else self.decoder)
-        decoder = build(name, ask.options, self.models[model].pack)
+        usual = "direct" if ask.prompts or ask.prefix else "tti" if ask.environment else self.decoder
+        name = ask.decoder or suffix or usual
+        options = dict(ask.options)
+        if not (ask.decoder or suffix) and ask.environment and ask.environment.toolbox:
+            # whoever sends an MCP server expects the usual loop, which ends with the first answer
+            options = {"min_answers": 1, **options}
+        decoder = build(name, options, self.models[model].pack)
         for inner in decoder.nested():
             for option, value in wishes.other_models(inner):
                 if value not in self.models:

@@ -23,6 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from server.aliases import Alias
 from server.budgets import Effort
 
 PREFIX = "LONGTHINK_"
@@ -168,6 +169,8 @@ class Settings(ModelOptions, BaseSettings):
     """Port to listen on; 0 takes a free one."""
     models: dict[str, ModelOptions] = {}
     """More models to serve, by name: tables [models.NAME] of the file."""
+    aliases: dict[str, Alias] = {}
+    """Further names of models, each with a decoder, options and an environment: tables [aliases.NAME] of the file."""
     decoder: str = "direct"
     """The decoder of requests that name none."""
     max_budget: int = Field(default=32_768, ge=1)
@@ -206,6 +209,8 @@ class Settings(ModelOptions, BaseSettings):
     """Told of every run that has ended in the background."""
     webhook_secret: SecretStr | None = None
     """Signs what is sent there: whsec_ and base64, as OpenAI's clients want it, or any text."""
+    hidden_seconds: float = Field(default=86_400.0, gt=0)
+    """How long an agent may take to send the results of its tools before turns that it does not see are forgotten."""
     keep_alive_seconds: float = Field(default=15.0, gt=0)
     """A stream that is silent for this long gets a comment, so that no proxy cuts it."""
     reasoning_content: bool = False

@@ -36,6 +36,8 @@ def wishes(ask: Ask, reply: Reply) -> Iterator[Wish]:
     def name(wanted: str) -> str:
         return named.get(wanted, wanted)
 
+    if ask.environment is not None:
+        yield Wish(name("environment"), "environment")
     if reply.tools:
         yield Wish(name("tools"), "tools", reply=frozenset({"tools"}))
     if reply.tool_choice:
@@ -67,11 +69,12 @@ def check(ask: Ask, reply: Reply, decoder: Decoder, models: Mapping[str, Model],
                 param="decoder",
                 code="decoder_not_supported",
             )
+    _check_interaction(ask, reply, decoder)
     served = involved(decoder, model)
     for name in served:
         models[name].pack.format(reply.answer_format)
     for wish in wishes(ask, reply):
-        for inner in nested:
+        for inner in nested[:1] if wish.honour == "environment" else nested:
             if wish.honour not in inner.honours:
                 raise _refusal(wish, f"the decoder {inner.name} cannot honour {wish.honour}")
         for name in served:
@@ -83,6 +86,20 @@ def check(ask: Ask, reply: Reply, decoder: Decoder, models: Mapping[str, Model],
 def involved(decoder: Decoder, model: str) -> list[str]:
     """All served models that may get calls."""
     return list(dict.fromkeys([model, *(name for inner in decoder.nested() for _, name in other_models(inner))]))
+
+
+def _check_interaction(ask: Ask, reply: Reply, decoder: Decoder) -> None:
+    """Raises `InvalidRequest` for an agent without a world, with two of them, or with more than one choice."""
+    agents = [inner.name for inner in decoder.nested() if inner.interactive]
+    if ask.environment is not None:
+        for wished in sorted(reply.wishes):
+            param = {"structure": "response_format", **ask.names}.get(wished, wished)
+            raise InvalidRequest(f"{param} and environment exclude each other", param=param)
+    elif agents and not reply.tools and not any(map(_about_tools, ask.messages)):
+        message = f"the decoder {agents[0]} needs an environment or tools"
+        raise InvalidRequest(message, param="decoder", code="decoder_not_supported")
+    if ask.n > 1 and (agents or ask.environment):
+        raise InvalidRequest("n: an agent acts once, so there is one choice", param="n")
 
 
 def other_models(decoder: Decoder) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, Protocol, TypeVar
 
 from decoders.core.errors import LongThinkError
-from decoders.core.trace import Step
+from decoders.core.trace import Record, read_record
 from server.api import errors
 from server.connections import Connected, HandOver, Refused
 from server.generation import Generation
@@ -77,16 +77,16 @@ Opener = Callable[[Stored], Work]
 class History:
     """What a run has behind it: recorded steps by choice, and the lines of its log."""
 
-    steps: Mapping[int, Sequence[Step]] = field(default_factory=dict)
+    steps: Mapping[int, Sequence[Record]] = field(default_factory=dict)
     entries: Sequence[Entry] = ()
 
     @classmethod
     async def read(cls, store: Runs, id: str) -> History:
         """From the store."""
-        steps: dict[int, dict[str, Step]] = {}
+        steps: dict[int, dict[str, Record]] = {}
         for line in await store.steps(id):
             choice, _, text = line.partition(b" ")
-            step = Step.model_validate_json(text)
+            step = read_record(text)
             steps.setdefault(int(choice), {})[step.key] = step  # one may be there twice, after an outage of the store
         done = {choice: list(found.values()) for choice, found in steps.items()}
         return cls(done, [Entry.load(line) for line in await store.entries(id)])
@@ -96,7 +96,7 @@ class Begin(Protocol):
     """Makes the generation that a worker reads."""
 
     def __call__(
-        self, ask: Ask, steps: Mapping[int, Sequence[Step]], journal: Journal, said: Sequence[Sequence[Piece]], /
+        self, ask: Ask, steps: Mapping[int, Sequence[Record]], journal: Journal, said: Sequence[Sequence[Piece]], /
     ) -> Generation:
         """Over recorded `steps`, beside what was `said`. Raises `InvalidRequest` naming the field."""
         ...
@@ -197,7 +197,7 @@ class Worker:
         # not before: whoever would take over a run that is settled but not done would settle it again
         await self.generation.permit.settle(facts.spent)
 
-    async def _record(self, choice: int, step: Step) -> None:
+    async def _record(self, choice: int, step: Record) -> None:
         line = b"%d %b" % (choice, step.model_dump_json().encode())
         await _insist(self._store.record, self._lease, [line])
         if self._draining() and self._store.durable:

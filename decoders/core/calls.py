@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +18,12 @@ from decoders.core.budget import Budget
 from decoders.core.engine import Chunk
 from decoders.core.errors import EngineError, LongThinkError, ReplayMismatch, UnknownModel
 from decoders.core.events import Delta, StepFinished, StepStarted
-from decoders.core.messages import Prompt, Sampling
+from decoders.core.memory import Memory
+from decoders.core.messages import Message, Prompt, Sampling, ToolCall
 from decoders.core.outbox import Outbox
 from decoders.core.recorder import Recorder
 from decoders.core.task import Model, Reply
-from decoders.core.trace import Completion, Step, Trace
+from decoders.core.trace import Completion, Record, Step, Trace
 
 ATTEMPTS = 3
 """How often a reply is drawn until it has the form that was asked for."""
@@ -30,8 +31,8 @@ ATTEMPTS = 3
 Until = Callable[[Chunk], bool]
 """Sees every chunk of a completion; True ends it there, which counts as `length`."""
 
-Journal = Callable[[Step], Awaitable[None]]
-"""Takes every finished step before its result is returned; what it has taken need not be generated again."""
+Journal = Callable[[Record], Awaitable[None]]
+"""Takes every finished step and act before its result is returned; what it has taken is not done again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,11 @@ class World:
     model: str
     sampling: Sampling
     seed: int
-    recorded: Mapping[str, Step]
+    recorded: Mapping[str, Record]
     trace: Trace
     reply: Reply
     journal: Journal | None = None
+    memory: Memory | None = None
     outbox: Outbox = field(default_factory=Outbox)
 
     def served(self, model: str | None) -> Model:
@@ -146,6 +148,8 @@ class World:
 
     async def _replay(self, key: str, call: Call) -> Completion:
         step = self.recorded[key]
+        if not isinstance(step, Step):
+            raise ReplayMismatch(f"{key} was recorded as an action")
         if (step.role, step.prompt) != (call.role, call.prompt.digest()):
             raise ReplayMismatch(f"step {key} was recorded as {step.role} of prompt {step.prompt}")
         await self.outbox.put(StepStarted(key, step.role, step.final))
@@ -206,6 +210,8 @@ class World:
             prompt=call.prompt.digest(),
             messages=tuple((m.role, m.content) for m in call.prompt.messages),
             prefix=call.prompt.prefix,
+            tools=call.prompt.tools,
+            called=called(call.prompt.messages),
             sampling=_plain(sampling),
             final=recorder.final,
             completion=done,
@@ -221,6 +227,12 @@ class World:
 def derived_seed(seed: int, key: str) -> int:
     """The seed of the step at `key`: 32 bits, so that the `seed + i` of one group stays clear of the others."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:4])
+
+
+def called(messages: Sequence[Message]) -> dict[int, tuple[ToolCall, ...] | str]:
+    """What of the messages is about calls of tools, by place."""
+    about = {i: m.tool_calls or m.tool_call_id or "" for i, m in enumerate(messages)}
+    return {i: found for i, found in about.items() if found}
 
 
 def _plain(sampling: Sampling) -> dict[str, Any]:

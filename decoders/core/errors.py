@@ -7,6 +7,7 @@ LongThinkError
 │   ├── UnknownDecoder
 │   ├── OutOfScope           the question is outside what the checkpoint was trained for
 │   ├── MissingPrompt        the model's template pack lacks a prompt that the decoder needs
+│   ├── NoEnvironment        a decoder acts where there is no environment, or where the episode is not its own
 │   └── ContextOverflow      the prompt and its completion do not fit into the model's context
 ├── EngineError              the engine failed in the middle of a call
 │   └── EngineUnavailable    the engine is dead or not ready; nothing was generated
@@ -62,6 +63,12 @@ class MissingPrompt(InvalidRequest):
     code = "decoder_not_supported"
 
 
+class NoEnvironment(InvalidRequest):
+    """There is nothing to act in."""
+
+    code = "environment_required"
+
+
 class ContextOverflow(InvalidRequest):
     """Prompt tokens and completion tokens together exceed the context."""
 
@@ -85,4 +92,4 @@ class InvalidOutput(LongThinkError):
 
 
 class ReplayMismatch(LongThinkError):
-    """A recorded step was found under this key, but it answers another prompt."""
+    """What was recorded under a key answers another prompt, or the world no longer answers as it did."""

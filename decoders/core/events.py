@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from decoders.core.engine import Finish
 from decoders.core.thinking import Channel
-from decoders.core.trace import Completion
+from decoders.core.trace import Act, Completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,16 @@ class StepFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Acted:
+    """An episode has begun or gone on, or an answer was withheld; `steps` and `left` count interactions so far."""
+
+    act: Act
+    steps: int
+    left: int
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The last event of every run that did not fail: the reply and why the run ended."""
 
@@ -54,4 +64,4 @@ class Answer:
         return self.completion.content if self.completion else ""
 
 
-Event = StepStarted | Delta | StepFinished | Answer
+Event = StepStarted | Delta | StepFinished | Acted | Answer

@@ -11,15 +11,18 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from decoders.core.acting import Acting
 from decoders.core.budget import Budget
 from decoders.core.calls import Call, Journal, Until, World
 from decoders.core.engine import Tokenizing
+from decoders.core.episode import Episode, Opener
 from decoders.core.errors import BudgetExhausted, InvalidOutput, InvalidRequest
-from decoders.core.messages import Message, Prompt, Sampling
+from decoders.core.memory import Memory
+from decoders.core.messages import Prompt, Sampling
 from decoders.core.outbox import Outbox
 from decoders.core.structure import canonical, schema
 from decoders.core.task import Model, Reply, Task
-from decoders.core.trace import Completion, Step, Trace
+from decoders.core.trace import Completion, Record, Trace
 from decoders.prompts import Format, Pack
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Run:
+class Run(Acting):
     """Hands a decoder tokens, and keeps its budget, its trace and its best answer so far.
 
     A step's key is its place in program order inside its scope, so two coroutines must not share one scope: use
@@ -44,14 +47,17 @@ class Run:
         sampling: Sampling | None = None,
         reply: Reply | None = None,
         seed: int = 0,
-        recorded: Iterable[Step] = (),
+        recorded: Iterable[Record] = (),
         journal: Journal | None = None,
+        environment: Opener | None = None,
+        memory: Memory | None = None,
     ) -> None:
         steps = {step.key: step for step in recorded}
         trace = Trace(model=model, seed=seed, budget=budget.tokens, pack="")
         chosen = sampling or Sampling(max_tokens=budget.tokens)
-        self._world = World(models, model, chosen, seed, steps, trace, reply or Reply(), journal)
+        self._world = World(models, model, chosen, seed, steps, trace, reply or Reply(), journal, memory)
         self.budget = budget
+        self.episode = Episode(environment, self._world, budget) if environment else None
         self.best: Completion | None = None
         self._parent: Run | None = None
         self._path: tuple[int, ...] = ()
@@ -102,7 +108,7 @@ class Run:
         rendered = (pack.fill if task.verbatim else pack.render)(name, question=task.question, **values)
         if task.since and name != "solve":
             return Prompt((*task.messages, *rendered), prefix)
-        return Prompt((*task.history, *_attach(rendered, task), *task.since), prefix)
+        return Prompt((*task.history, *task.attach(rendered), *task.since), prefix)
 
     def _formats(self, pack: Pack, model: str | None) -> tuple[str, str]:
         """How to ask for the answer's form: in general, and where it is the caller's wish that no engine ensures."""
@@ -170,6 +176,7 @@ class Run:
         model: str | None = None,
         confidence: int = 0,
         until: Until | None = None,
+        calls: bool = True,
         **sampling: Any,
     ) -> Completion:
         """One completion of at most `max_tokens` (all that is left by default).
@@ -177,13 +184,13 @@ class Run:
         `reply` says that the completion may become the reply, so that the caller's tools, response format, stop strings
         and log-probabilities apply; `final` that it is the reply, so that its answer part can be streamed as such.
         With `confidence` each token's confidence is recorded, over so many alternatives. `until` may end the completion
-        at any chunk. Further keywords replace fields of the request's sampling. Raises `BudgetExhausted` before
-        anything is generated.
+        at any chunk. Without `calls` even a reply calls none of the caller's tools. Further keywords replace fields of
+        the request's sampling. Raises `BudgetExhausted` before anything is generated.
         """
         key = self._next_key()
         shown = final and not self._quiet and self._certain(model)
         call = self._call(prompt, role, model, max_tokens, shown, reply or final, sampling)
-        call = dataclasses.replace(call, confidence=confidence, until=until)
+        call = dataclasses.replace(call, confidence=confidence, until=until, prompt=call.prompt if calls else prompt)
         return (await self._world.call(call, [key], key, self.budget))[0]
 
     async def sample(
@@ -247,6 +254,11 @@ class Run:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def memory(self) -> Memory | None:
+        """What keeps turns that the caller does not see."""
+        return self._world.memory
+
     def _call(
         self,
         prompt: Prompt,
@@ -270,7 +282,7 @@ class Run:
         branch = object.__new__(Run)
         branch._world, branch.budget, branch.best = self._world, budget, None
         branch._parent, branch._path, branch._calls, branch._owner = self, (*self._path, *place), 0, None
-        branch._quiet, branch._rng = quiet, None
+        branch._quiet, branch._rng, branch.episode = quiet, None, None
         return branch
 
     def _next_key(self) -> str:
@@ -280,13 +292,3 @@ class Run:
         self._owner = task
         self._calls += 1
         return ".".join(map(str, (*self._path, self._calls - 1)))
-
-
-def _attach(rendered: Sequence[Message], task: Task) -> tuple[Message, ...]:
-    """The template's messages, the first of the user's with the question's attachments where they stood in it."""
-    if not task.attachments:
-        return tuple(rendered)
-    place, message = next((i, message) for i, message in enumerate(rendered) if message.role == "user")
-    begin = message.content.find(task.question)
-    shown = tuple(dataclasses.replace(shown, at=begin + shown.at if begin >= 0 else 0) for shown in task.attachments)
-    return (*rendered[:place], dataclasses.replace(message, attachments=shown), *rendered[place + 1 :])

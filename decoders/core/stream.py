@@ -11,6 +11,7 @@ from decoders.core.errors import BudgetExhausted
 from decoders.core.events import Answer, Event
 from decoders.core.run import Run
 from decoders.core.task import Task
+from decoders.core.trace import Stopped
 
 
 async def events(decoder: Decoder, task: Task, run: Run) -> AsyncGenerator[Event, None]:
@@ -48,6 +49,20 @@ async def _drive(decoder: Decoder, task: Task, run: Run) -> None:
             run.check(trace.answer)
         except BudgetExhausted:
             trace.answer, trace.finish = run.best, "length"
+            _stopped(run, "tokens")
         await run.outbox.put(Answer(trace.answer, trace.finish))
+    except BaseException as error:
+        _stopped(run, "cancelled" if isinstance(error, asyncio.CancelledError) else "error")
+        raise
     finally:
-        run.outbox.close()
+        try:
+            if run.episode is not None:
+                await run.episode.aclose()
+        finally:
+            run.outbox.close()
+
+
+def _stopped(run: Run, why: Stopped) -> None:
+    """Why the interactions ended, where the decoder has not come to say it."""
+    if run.trace.interaction is not None and run.trace.interaction.stopped is None:
+        run.trace.interaction.stopped = why

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from decoders.core.engine import Engine
 from decoders.core.messages import Attachment, Message, Prompt, ToolCall
@@ -44,6 +44,15 @@ class Task:
     def since(self) -> tuple[Message, ...]:
         """What was said after the question."""
         return self.messages[self._place :][1:]
+
+    def attach(self, rendered: Sequence[Message]) -> tuple[Message, ...]:
+        """A prompt's messages, the first of the user's with the question's attachments where they stood in it."""
+        if not self.attachments:
+            return tuple(rendered)
+        place, message = next((i, message) for i, message in enumerate(rendered) if message.role == "user")
+        begin = message.content.find(self.question)
+        shown = tuple(replace(shown, at=begin + shown.at if begin >= 0 else 0) for shown in self.attachments)
+        return (*rendered[:place], replace(message, attachments=shown), *rendered[place + 1 :])
 
     @property
     def _place(self) -> int:

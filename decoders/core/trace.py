@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from decoders.core.engine import Finish, TokenLogprob
 from decoders.core.messages import ToolCall
+from decoders.environments.base import Observation
 
 
 class Completion(BaseModel):
@@ -61,10 +62,66 @@ class Step(BaseModel):
     messages: tuple[tuple[str, str], ...] = ()
     """Role and content of each message of the prompt."""
     prefix: str = ""
+    tools: str = ""
+    """The tools that the model was offered, as in `Prompt`."""
+    called: dict[int, tuple[ToolCall, ...] | str] = Field(default_factory=dict)
+    """By place in `messages`: the calls that a message makes, or the id of the call that it answers."""
     sampling: dict[str, Any] = Field(default_factory=dict)
     final: bool = False
     completion: Completion
     seconds: float = 0.0
+
+
+class Act(BaseModel):
+    """One action as recorded: what the agent did in its environment, and what it saw then.
+
+    Without an action it is the episode's start. Without an observation the environment has not seen the action: an
+    answer was withheld, or no interaction was left. An observation without `reached` did not come from the environment.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    """The path in the call tree, counted together with the steps."""
+    action: str | None
+    observation: Observation | None
+    answer: str | None = None
+    """The answer that the action gives, for actions that would end the episode with one."""
+    withheld: bool = False
+    """Whether the answer was kept back, so that the agent looks again."""
+    reached: bool = False
+    """Whether the environment has seen it."""
+    seconds: float = 0.0
+
+
+Record = Step | Act
+"""What a journal is given."""
+_RECORD: TypeAdapter[Record] = TypeAdapter(Record)
+
+
+def read_record(data: bytes | str) -> Record:
+    """A step or act from its JSON."""
+    return _RECORD.validate_json(data)
+
+
+Stopped = Literal["answer", "budget", "tokens", "env", "error", "cancelled"]
+"""Why it ended: an answer, the last interaction or token (or the deadline), the environment, a failure, somebody."""
+
+
+class Interaction(BaseModel):
+    """What an agent has done with its interactions; an answer counts as one only where that is wanted."""
+
+    budget: int
+    steps: int = 0
+    answers: int = 0
+    stopped: Stopped | None = None
+    reward: float | None = None
+    """The sum of what the environment gave, None as long as it has given nothing."""
+
+    @property
+    def left(self) -> int:
+        """Interactions that may still be made."""
+        return max(self.budget - self.steps, 0)
 
 
 class Usage(BaseModel):
@@ -91,9 +148,12 @@ class Usage(BaseModel):
 
 
 class Trace(BaseModel):
-    """A whole run. `steps` stand in the order in which they finished; replay looks them up by key."""
+    """A whole run. `steps` and `acts` stand in the order in which they finished; replay looks them up by key.
 
-    version: Literal[1] = 1
+    Version 2 has acts; without them a trace is the same in both.
+    """
+
+    version: Literal[1, 2] = 2
     id: str = ""
     model: str = ""
     decoder: dict[str, Any] = Field(default_factory=dict)
@@ -103,8 +163,15 @@ class Trace(BaseModel):
     seed: int = 0
     budget: int = 0
     steps: list[Step] = Field(default_factory=list)
+    acts: list[Act] = Field(default_factory=list)
+    interaction: Interaction | None = None
     answer: Completion | None = None
     finish: Finish | None = None
+
+    @property
+    def records(self) -> list[Record]:
+        """All that a run needs to be replayed."""
+        return [*self.steps, *self.acts]
 
     def usage(self) -> Usage:
         """Sums over all steps; every generated token that is not part of the reply counts as reasoning."""

@@ -6,8 +6,9 @@ nothing of one episode can leak into the next.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +50,22 @@ class Environment(Protocol):
     async def aclose(self) -> None:
         """Leave the episode; whatever it holds (a browser context, a session) is let go."""
         ...
+
+
+class EnvironmentFactory(Protocol):
+    """Makes episodes of one environment; an operator's configuration is a mapping from names to these."""
+
+    async def __call__(self, reset: Mapping[str, Any]) -> Environment:
+        """An episode that has not started; what it needs is opened by `start`.
+
+        `reset` is what the request asks for, with a `seed` where that has none: equal arguments make equal episodes,
+        and without that a run cannot be resumed. Raises `InvalidRequest`, param `environment`, for other arguments.
+        """
+        ...
+
+
+@runtime_checkable
+class Toolbox(EnvironmentFactory, Protocol):
+    """A factory for episodes with the tools of an MCP server, which requests may name by its URL. It gets no seed."""
+
+    url: str

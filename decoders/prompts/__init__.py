@@ -23,6 +23,7 @@ from decoders.core.messages import Message, Role
 from decoders.prompts.ladder import Rung, read
 
 FOLDER = Path(__file__).parent
+_FENCE = re.compile(r"```[^\n`]*\n(.*?)\n?```", re.DOTALL)
 _SECTION = re.compile(r"^--- (system|user|assistant)\n", re.MULTILINE)
 
 
@@ -148,6 +149,26 @@ class Pack:
     def prefers_second(self, comparison: str) -> bool:
         """Whether a comparison's reply finds the second of two answers better."""
         return re.search(self.config["second_pattern"], comparison.strip(), re.IGNORECASE) is not None
+
+    def action(self, reply: str) -> str | None:
+        """The action in an agent's reply: what follows the last match of `action_pattern`, in whatever marks it stands.
+
+        A reply of one line needs no form, and where the pack has no pattern the whole reply is the action. None where
+        there is no action.
+        """
+        text, pattern = reply.strip(), self.config.get("action_pattern")
+        if pattern is not None:
+            begins = [match.end() for match in re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE)]
+            if not begins and "\n" in text:
+                return None
+            text = text[begins[-1] if begins else 0 :]
+        fenced = _FENCE.fullmatch(text.strip())
+        return (fenced[1] if fenced else text).strip("`* \t\r\n") or None
+
+    def choice(self, reply: str) -> int | None:
+        """The number that a judge's reply chooses, None where it chooses none."""
+        numbers = re.findall(self.config["choice_pattern"], reply, re.IGNORECASE)
+        return int(numbers[-1]) if numbers else None
 
     def options(self, decoder: str) -> dict[str, Any]:
         """This pack's defaults for a decoder's options, where they differ from the paper's."""

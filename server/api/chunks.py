@@ -32,7 +32,7 @@ class ChunkWriter:
             return b'%bcontent":%b%b%b' % (start, text, _NO_FINISH, self._tail)
         mark = self._marks.get(piece.key)
         if mark is None:
-            mark = b',"longthink":' + orjson.dumps({"step": piece.key, "role": piece.role})
+            mark = b',"longthink":' + orjson.dumps({"step": piece.key, "role": piece.role, **(piece.about or {})})
             self._marks[piece.key] = mark
         if self._alias:
             text = text + b',"reasoning_content":' + text

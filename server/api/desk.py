@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from fastapi import Request
 from fastapi.responses import Response
 
-from decoders.core.trace import Step, Trace, Usage
+from decoders.core.trace import Record, Step, Trace, Usage
 from server.admission.caller import Caller
 from server.admission.permit import Admission
 from server.api.sse import EventStream, Failure, failure_event
@@ -58,7 +58,7 @@ class Desk:
     def generation(
         self,
         ask: Ask,
-        steps: Mapping[int, Sequence[Step]] | None = None,
+        steps: Mapping[int, Sequence[Record]] | None = None,
         journal: Journal | None = None,
         said: Sequence[Sequence[Piece]] = (),
     ) -> Generation:
@@ -71,7 +71,8 @@ class Desk:
         whom.model, whom.decoder = order.model, order.decoder.name
         runs = self.service.runs(order, steps, journal)
         watch = self.metrics.watch(order.model, order.decoder.name)
-        before = Usage.total([Trace(steps=list(done)).usage() for done in (steps or {}).values()])
+        known = ([record for record in done if isinstance(record, Step)] for done in (steps or {}).values())
+        before = Usage.total([Trace(steps=done).usage() for done in known])
         permit = self.admission.permit(
             ask.caller,
             order.budget,

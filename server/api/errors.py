@@ -15,7 +15,14 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from decoders.core.errors import EngineUnavailable, InvalidOutput, InvalidRequest, LongThinkError, UnknownModel
+from decoders.core.errors import (
+    EngineUnavailable,
+    EnvironmentFailed,
+    InvalidOutput,
+    InvalidRequest,
+    LongThinkError,
+    UnknownModel,
+)
 from server.admission.refusals import Forbidden, RateLimited, Unauthorized
 from server.connections import ClientLeft, Refused
 from server.report import Cancelled, Failed, Gone
@@ -70,6 +77,8 @@ def describe(error: Exception) -> tuple[int, dict[str, Any]]:
             return 503, body(str(error), "server_error", None, "engine_unavailable")
         case ClientLeft():
             return CLIENT_LEFT, body(str(error), "invalid_request_error", None, "client_closed_request")
+        case EnvironmentFailed():
+            return 502, body(str(error), "server_error", None, "environment_failed")
         case LongThinkError():
             return 500, body(str(error), "server_error", None, "engine_error")
         case HTTPException():
@@ -118,6 +127,8 @@ def path(loc: Iterable[int | str]) -> str:
     """A location as pydantic gives it, as text."""
     text = ""
     for part in loc:
+        if isinstance(part, str) and part.startswith("<"):
+            continue  # which of several models was tried
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text[:200]
 

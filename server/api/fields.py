@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from decoders.core.errors import InvalidRequest
+from server.environments import EnvironmentChoice
 
 UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "audio": (None,),
@@ -65,6 +66,18 @@ def _decoder(value: Any) -> DecoderChoice:
     raise PydanticCustomError("decoder", "a decoder is a name or an object with a name and options")
 
 
+def _environment(value: Any) -> EnvironmentChoice | None:
+    if value is None:
+        return None
+    given = {"name": value} if isinstance(value, str) else value
+    if not isinstance(given, dict) or not isinstance(given.get("name"), str) or not given["name"]:
+        raise PydanticCustomError("environment", "an environment is a name or an object with a name and reset")
+    reset = given.get("reset")
+    if set(given) - {"name", "reset"} or not isinstance(reset, dict | None):
+        raise PydanticCustomError("environment", "an environment has a name and reset, which is an object")
+    return EnvironmentChoice(given["name"], reset or {})
+
+
 def _stop(value: Any) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(texts, list) or not all(isinstance(t, str) and t for t in texts):
@@ -92,6 +105,12 @@ def _options_schema() -> dict[str, Any]:
     return {"anyOf": [{"type": "string"}, named, {"type": "null"}]}
 
 
+_ENVIRONMENT = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "minLength": 1}, "reset": {"type": "object"}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
 _STRINGS = {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 4}
 _FORMATS = [
     {"type": "object", "properties": {"type": {"enum": ["text", "json_object"]}}, "required": ["type"]},
@@ -113,6 +132,11 @@ DecoderField = Annotated[
     DecoderChoice,
     BeforeValidator(lambda v: DecoderChoice() if v is None else _decoder(v)),
     WithJsonSchema(_options_schema()),
+]
+EnvironmentField = Annotated[
+    EnvironmentChoice | None,
+    BeforeValidator(_environment),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, _ENVIRONMENT, {"type": "null"}]}),
 ]
 StopField = Annotated[
     tuple[str, ...],

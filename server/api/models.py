@@ -28,16 +28,21 @@ def router(service: Service, created: int) -> APIRouter:
             "max_model_len": service.models[name].engine.context_length,
         }
 
+    def named(alias: str) -> dict[str, Any]:
+        base, decoder = service.resolve(alias)
+        return {**entry(base, decoder), "id": alias, "parent": base}
+
     @routes.get("/v1/models", response_class=Response)
     async def list_models() -> Response:
-        """All models, each with all decoders as `model:decoder`."""
+        """All models, each with all decoders as `model:decoder`, and the aliases."""
         data = [entry(name, decoder) for name in service.models for decoder in (None, *registry())]
+        data += [named(name) for name in service.aliases]
         return _json({"object": "list", "data": data})
 
     @routes.get("/v1/models/{model:path}", response_class=Response, responses={404: ERRORS[404]})
     async def retrieve_model(model: str) -> Response:
         """One model."""
-        return _json(entry(*service.resolve(model)))
+        return _json(named(model) if model in service.aliases else entry(*service.resolve(model)))
 
     return routes
 

@@ -77,7 +77,7 @@ class _Responses:
             return await self._durable.create(request, stored, sent, stream=stream, deadline=asked.deadline_seconds)
         ask = asked.ask([orjson.loads(item) for item in stored.context], given)
         report, _ = await self._desk.report(ask, request)
-        writer = ResponseWriter(_head(stored, asked, int(time.time())), report, logprobs=asked.logprobs)
+        writer = _writer(stored, asked, int(time.time()), report)
         told = self._told(None if asked.store is False else stored, report, writer)
         if stream:
             return self._desk.stream(told, writer.failure)
@@ -109,16 +109,13 @@ def _open(stored: Stored) -> Work:
     order = Order.load(stored)
     asked = ResponsesRequest.parse(order.request)
     ask = asked.ask(list(map(orjson.loads, stored.context)), list(map(orjson.loads, stored.input)))
-    head = _head(stored, asked, order.created)
-
-    def writer(report: Report) -> ResponseWriter:
-        return ResponseWriter(head, report, logprobs=asked.logprobs)
-
-    return Work(order.settle(ask), writer)
+    return Work(order.settle(ask), lambda report: _writer(stored, asked, order.created, report))
 
 
-def _head(stored: Stored, asked: ResponsesRequest, created: int) -> dict[str, Any]:
-    return {"id": stored.id, "object": "response", "created_at": created, **asked.repeated()}
+def _writer(stored: Stored, asked: ResponsesRequest, created: int, report: Report) -> ResponseWriter:
+    head = {"id": stored.id, "object": "response", "created_at": created, **asked.repeated()}
+    server = next((server.server_label for server in asked.servers), "")
+    return ResponseWriter(head, report, logprobs=asked.logprobs, server=server)
 
 
 async def _whole(told: AsyncGenerator[bytes, None], writer: ResponseWriter) -> bytes:

@@ -17,6 +17,7 @@ from decoders.core.messages import ToolCall
 from decoders.core.trace import Usage
 from server.api import errors, wire
 from server.api.responses_items import new_id
+from server.api.responses_mcp import calling, listing
 from server.api.vendor import longthink
 from server.narrator import BREAK, Piece
 from server.report import Cancelled, Report
@@ -25,12 +26,13 @@ log = logging.getLogger("longthink")
 
 
 class ResponseWriter:
-    """Writes one response; `head` is what never changes of its object."""
+    """Writes one response; `head` is what never changes of its object, `server` what its MCP server is called."""
 
-    def __init__(self, head: Mapping[str, Any], report: Report, *, logprobs: bool) -> None:
+    def __init__(self, head: Mapping[str, Any], report: Report, *, logprobs: bool, server: str = "") -> None:
         self._head = head
         self._report = report
         self._logprobs = logprobs
+        self._server = server
         self._status = "queued" if head["background"] else "in_progress"
         self._more: dict[str, Any] = {"error": None, "incomplete_details": None, "usage": None, "completed_at": None}
         self._output: list[dict[str, Any]] = []
@@ -63,6 +65,8 @@ class ResponseWriter:
         if piece.kind == "content":
             data = self._close_reasoning() + self._open_message()
             return data + self._text("message", "response.output_text.delta", piece.text, logprobs=[])
+        if self._server and piece.about is not None and (item := self._mcp_item(piece.about)):
+            return self._close_reasoning() + self._mcp(item)
         data, text = b"", piece.text
         if "reasoning" not in self._open:
             data += self._open_item({"type": "reasoning", "summary": [], "content": []})
@@ -73,7 +77,8 @@ class ResponseWriter:
             data += self._open_part("reasoning", {"type": "reasoning_text", "text": ""})
             text = text.removeprefix(BREAK)
         self._step = piece.key
-        return data + self._text("reasoning", "response.reasoning_text.delta", text)
+        about = {} if piece.about is None else {"longthink": piece.about}
+        return data + self._text("reasoning", "response.reasoning_text.delta", text, **about)
 
     def finish(self, index: int, *, last: bool) -> bytes:
         """The end of the open items, and the calls of functions."""
@@ -153,6 +158,25 @@ class ResponseWriter:
         data += self._event("response.function_call_arguments.delta", **place, delta=call.arguments)
         data += self._event("response.function_call_arguments.done", **place, name=call.name, arguments=call.arguments)
         return data + self._close_item("function_call", "completed")
+
+    def _mcp_item(self, about: Mapping[str, Any]) -> dict[str, Any] | None:
+        if about["event"] == "reset":
+            return listing(self._server, about)
+        return calling(self._server, about) if about["event"] == "step" else None
+
+    def _mcp(self, item: dict[str, Any]) -> bytes:
+        """A list of tools or a call of one, which is whole when it is told."""
+        kind, arguments, failed = item["type"], item.get("arguments"), item["error"] is not None
+        data = self._open_item({**item, "arguments": ""} if arguments is not None else item)
+        index = self._open[kind]
+        place = {"item_id": self._output[index]["id"], "output_index": index}
+        data += self._event(f"response.{kind}.in_progress", **place)
+        if arguments is not None:
+            self._output[index]["arguments"] = arguments
+            data += self._event("response.mcp_call_arguments.delta", **place, delta=arguments)
+            data += self._event("response.mcp_call_arguments.done", **place, arguments=arguments)
+        data += self._event(f"response.{kind}.{'failed' if failed else 'completed'}", **place)
+        return data + self._close_item(kind, "failed" if failed else "completed")
 
     def _open_item(self, item: dict[str, Any]) -> bytes:
         item = {"id": new_id(item["type"], f"{self._head['id']}/{len(self._output)}"), **item, "status": "in_progress"}

@@ -16,6 +16,14 @@ from server.api.turns import Turn, content, only, parts, string, typed, unknown
 
 Item = Mapping[str, Any]
 _ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+_PREFIXES = {
+    "message": "msg",
+    "reasoning": "rs",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "mcp_list_tools": "mcpl",
+    "mcp_call": "mcp",
+}
 _COMMON = ("id", "status", "phase")
 """Fields that every item may carry and that say nothing about the conversation."""
 
@@ -53,7 +61,7 @@ def turns(found: Iterable[Item], name: str = "input") -> list[Turn]:
 
 def new_id(kind: str, place: str = "") -> str:
     """An id for an item of this kind: the same for the same `place`, a new one without."""
-    prefix = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}[kind]
+    prefix = _PREFIXES[kind]
     return f"{prefix}_{(uuid.uuid5(uuid.NAMESPACE_OID, place) if place else uuid.uuid4()).hex}"
 
 
@@ -105,11 +113,18 @@ def _reasoning(item: Item, where: str) -> Item:
     return {"summary": [], "status": "completed"}
 
 
+def _mcp(item: Item, where: str) -> Item:
+    """Accepted and not used, like reasoning: what came of it is in the answer."""
+    return {name: value for name, value in item.items() if name not in ("id", "type")}
+
+
 _COMPLETE = {
     "message": _message,
     "function_call": _function_call,
     "function_call_output": _function_call_output,
     "reasoning": _reasoning,
+    "mcp_list_tools": _mcp,
+    "mcp_call": _mcp,
 }
 
 

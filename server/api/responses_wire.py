@@ -6,16 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Message
 from decoders.core.structure import check
 from server.api import tools as chat_tools
-from server.api.fields import StopField, Wire
+from server.api.fields import EnvironmentField, StopField, Wire
 from server.api.request import Flag, Sampled
 from server.api.responses_items import Item, turns
+from server.api.responses_mcp import McpIn, chosen
 from server.api.tools import ToolChoice, offered
 from server.api.turns import Turn, conversation
 from server.budgets import Effort
@@ -40,6 +41,13 @@ class ToolIn(Wire):
         """The same as chat has it."""
         given = {name: value for name, value in self.model_dump(exclude={"type"}).items() if value is not None}
         return chat_tools.ToolIn(type="function", function=chat_tools.FunctionIn(**given))
+
+
+def _kind(value: Any) -> str:
+    return "<mcp>" if isinstance(value, dict) and value.get("type") == "mcp" else "<function>"
+
+
+AnyTool = Annotated[Annotated[ToolIn, Tag("<function>")] | Annotated[McpIn, Tag("<mcp>")], Discriminator(_kind)]
 
 
 def _input(value: Any) -> Any:
@@ -125,7 +133,6 @@ class ResponsesRequest(Sampled):
         "context_management": (None, []),
         "conversation": (None,),
         "image": (None, {}),
-        "max_tool_calls": (None,),
         "moderation": (None,),
         "prompt": (None,),
         "truncation": (None, "disabled"),
@@ -150,7 +157,10 @@ class ResponsesRequest(Sampled):
     """Tokens that may be generated for this request, all steps together."""
     reasoning: Reasoning | None = None
     text: Text | None = None
-    tools: list[ToolIn] | None = Field(default=None, max_length=128)
+    tools: list[AnyTool] | None = Field(default=None, max_length=128)
+    """Functions that the reply may call, or one MCP server whose tools are called before it."""
+    max_tool_calls: int | None = Field(default=None, ge=1)
+    """Calls of an MCP server's tools at most."""
     tool_choice: ToolChoiceField = ToolChoice()
     """auto, none, required, or a function that must be called."""
     parallel_tool_calls: Flag = None
@@ -163,6 +173,8 @@ class ResponsesRequest(Sampled):
     stop: StopField = ()
     answer_format: str | None = Field(default=None, min_length=1)
     """Ours: one of the answer formats of the model's template pack, such as boxed, choice, code or text."""
+    environment: EnvironmentField = None
+    """Ours: one of the server's environments to act in, or an object of its name and `reset`; see /v1/environments."""
     stream_options: StreamOptions | None = None
     user: str | None = None
     """Accepted and not used, as are all fields below."""
@@ -177,18 +189,26 @@ class ResponsesRequest(Sampled):
         """Whether log-probabilities are wanted."""
         return LOGPROBS in (self.include or ())
 
+    @property
+    def servers(self) -> list[McpIn]:
+        """The MCP servers among the tools."""
+        return [tool for tool in self.tools or () if isinstance(tool, McpIn)]
+
     def ask(self, context: Sequence[Item], given: Sequence[Item]) -> Ask:
         """The same in the service's terms. Raises `InvalidRequest` where fields do not fit together."""
         self._check()
         told = [Turn("instructions", Message("system", self.instructions))] if self.instructions else []
-        tools, choice = offered([tool.chat() for tool in self.tools or ()], self.tool_choice)
+        functions = [tool.chat() for tool in self.tools or () if isinstance(tool, ToolIn)]
+        tools, choice = offered(functions, self.tool_choice)
+        environment = chosen(self.servers, bool(functions), self.environment)
+        limit = {} if self.max_tool_calls is None else {"max_steps": self.max_tool_calls}
         structure = self.text.format.structure() if self.text and self.text.format else ""
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
         return Ask(
             model=self.model,
             messages=conversation([*told, *turns(context, "previous_response_id"), *turns(given)], "input"),
             decoder=self.decoder.name,
-            options=self.decoder.options,
+            options={**limit, **self.decoder.options},
             max_tokens=self.max_output_tokens,
             max_tokens_param="max_output_tokens",
             effort=self.reasoning.effort if self.reasoning else None,
@@ -197,9 +217,15 @@ class ResponsesRequest(Sampled):
             tool_choice=choice,
             parallel_tool_calls=self.parallel_tool_calls is not False,
             answer_format=self.answer_format or "",
+            environment=environment,
             deadline=self.deadline_seconds,
             seed=self.seed,
-            names={"messages": "input", "structure": "text.format", "logprobs": "include"},
+            names={
+                "messages": "input",
+                "structure": "text.format",
+                "logprobs": "include",
+                **({"environment": "tools"} if self.servers else {}),
+            },
         )
 
     def repeated(self) -> dict[str, Any]:
@@ -211,6 +237,7 @@ class ResponsesRequest(Sampled):
             "background": bool(self.background),
             "instructions": self.instructions,
             "max_output_tokens": self.max_output_tokens,
+            "max_tool_calls": self.max_tool_calls,
             "metadata": self.metadata or {},
             "model": self.model,
             "parallel_tool_calls": self.parallel_tool_calls is not False,
@@ -229,6 +256,8 @@ class ResponsesRequest(Sampled):
     def _check(self) -> None:
         if self.background and self.store is False:
             raise InvalidRequest("a background response is stored: leave store out", param="store")
+        if self.max_tool_calls is not None and not self.servers:
+            raise InvalidRequest("max_tool_calls is only allowed with a tool of the type mcp", param="max_tool_calls")
         if self.top_logprobs is not None and not self.logprobs:
             raise InvalidRequest(f"top_logprobs is only allowed with include: {LOGPROBS}", param="top_logprobs")
         if self.stream_options is not None and not self.stream:

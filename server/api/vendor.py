@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from decoders.core.trace import Interaction
 from server.report import Report
 
 
@@ -17,4 +18,10 @@ def longthink(report: Report) -> dict[str, Any]:
         "by_role": facts.usage.by_role,
         "budget": {"tokens": facts.budget, "spent": facts.usage.completion_tokens},
         **({"cached": True} if facts.cached else {}),
+        **interaction(facts.interaction),
     }
+
+
+def interaction(counted: Interaction | None) -> dict[str, Any]:
+    """An agent's interactions: budget, steps, what is left, answers, why it stopped, reward."""
+    return {} if counted is None else {"interaction": {**counted.model_dump(), "left": counted.left}}

@@ -15,7 +15,7 @@ from decoders.core.errors import InvalidRequest
 from decoders.core.messages import ToolCall
 from decoders.core.structure import check
 from decoders.core.trace import Completion, Usage
-from server.api.fields import StopField, StructureField, Wire
+from server.api.fields import EnvironmentField, StopField, StructureField, Wire
 from server.api.messages import MessageIn, begun
 from server.api.request import Flag, Sampled
 from server.api.tools import ToolChoice, ToolChoiceField, ToolIn, offered
@@ -74,6 +74,8 @@ class ChatRequest(Sampled):
     """Free text, any JSON object, or JSON of a schema."""
     answer_format: str | None = Field(default=None, min_length=1)
     """Ours: one of the answer formats of the model's template pack, such as boxed, choice, code or text."""
+    environment: EnvironmentField = None
+    """Ours: one of the server's environments to act in, or an object of its name and `reset`; see /v1/environments."""
     metadata: dict[str, Any] | None = None
     """Accepted and not used, as are all fields below."""
     user: str | None = None
@@ -112,6 +114,7 @@ class ChatRequest(Sampled):
             tool_choice=tool_choice,
             parallel_tool_calls=self.parallel_tool_calls is not False,
             answer_format=self.answer_format or "",
+            environment=self.environment,
             deadline=self.deadline_seconds,
             seed=self.seed,
             n=self.n or 1,

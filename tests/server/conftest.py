@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 import uvicorn
 
 from decoders.core.task import Model
+from decoders.environments.base import EnvironmentFactory
 from decoders.prompts import Pack
 from server.app import create_app
 from server.engines.scripted import ScriptedEngine
@@ -111,11 +112,15 @@ def logging_stays() -> Iterator[None]:
 
 @contextmanager
 def serving(
-    settings: Settings | None = None, pack: str = "plain", store: Store | None = None, **engines: ScriptedEngine
+    settings: Settings | None = None,
+    pack: str = "plain",
+    store: Store | None = None,
+    environments: Mapping[str, EnvironmentFactory] | None = None,
+    **engines: ScriptedEngine,
 ) -> Iterator[Live]:
     engines = engines or {"base": ScriptedEngine(model="base")}
     served = {name: Model(engine, Pack.load(pack)) for name, engine in engines.items()}
-    app = create_app(settings or Settings(engine="scripted"), served, store=store)
+    app = create_app(settings or Settings(engine="scripted"), served, store=store, environments=environments)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -11,7 +11,7 @@ from decoders import registry
 from server.engines.scripted import ScriptedEngine
 from tests.server.conftest import Live, serving
 
-SIMPLE = [name for name, cls in registry().items() if not cls.needs]
+SIMPLE = [name for name, cls in registry().items() if not cls.needs and not cls.interactive]
 
 
 @pytest.fixture(scope="module")
