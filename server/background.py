@@ -185,7 +185,9 @@ class Background:
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         id = task.get_name().removeprefix("run ")
-        _, work, _ = self._running.pop(id)
+        _, work, present = self._running[id]
+        if present is task:
+            del self._running[id]
         if isinstance(work, Worker) and isinstance(work.left, LeaseLost):
             self._metrics.lease_lost.inc()
         if not task.cancelled() and (error := task.exception()):
