@@ -14,6 +14,9 @@ from decoders.base import Decoder
 from decoders.core.errors import InvalidRequest, UnknownDecoder
 from decoders.prompts import Pack
 
+DEPTH = 4
+"""Decoders inside each other at most: each level multiplies what the one below it does."""
+
 __all__ = ["Decoder", "build", "registry"]
 
 
@@ -51,10 +54,13 @@ def build(name: str, options: Mapping[str, Any], pack: Pack | None = None) -> De
         raise UnknownDecoder(f"unknown decoder {name!r}: there are {', '.join(registry())}", param="decoder")
     cls = registry()[name]
     try:
-        return cls.model_validate(_filled(name, options, pack), strict=True)
+        made = cls.model_validate(_filled(name, options, pack), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(map(str, first["loc"]))
         known = ", ".join(cls.model_fields)
         hint = f"; {name} has the options {known}" if first["type"] == "extra_forbidden" else ""
         raise InvalidRequest(f"decoder.{option}: {first['msg']}{hint}", param=f"decoder.{option}") from error
+    if len(made.nested()) > DEPTH:
+        raise InvalidRequest(f"more than {DEPTH} decoders inside each other", param="decoder.inner")
+    return made

@@ -20,7 +20,7 @@ from decoders import registry
 from decoders.core.errors import LongThinkError
 from decoders.core.task import Model
 from decoders.prompts import Pack
-from server import engines, logs
+from server import engines, logs, transport
 from server.app import create_app
 from server.connections import Connections
 from server.settings import Settings, load
@@ -76,15 +76,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         names = ", ".join(registry())
         print(f"longthink {url} model {', '.join(served)} decoders {names} (ready in {seconds:.1f} s)", flush=True)
 
-    config = uvicorn.Config(
-        app,
-        log_level="debug" if settings.log_level == "debug" else "warning",
-        access_log=False,
-        log_config=None,  # its lines go out with ours
-        timeout_graceful_shutdown=_CUT_OFF_SECONDS,
-        server_header=False,
-        proxy_headers=False,
-    )
+    level = "debug" if settings.log_level == "debug" else "warning"
+    # no log_config: uvicorn's lines go out with ours
+    more = {"log_level": level, "log_config": None, "timeout_graceful_shutdown": _CUT_OFF_SECONDS}
+    config = transport.config(app, settings, **more)
     await _Server(config, connections, settings.drain_seconds, announce).serve(sockets=[listener])
 
 

@@ -187,6 +187,20 @@ class Settings(ModelOptions, BaseSettings):
     """Requests that wait for their turn at most; more are refused with 429 or 503."""
     max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1)
     """Bytes of a request's body at most."""
+    max_header_bytes: int = Field(default=64 * 1024, ge=1024)
+    """Bytes of a request's headers at most."""
+    max_connections: int = Field(default=4096, ge=1)
+    """Open connections at most; beyond them the longest idle one is closed, or the new one refused with 503."""
+    header_seconds: float = Field(default=20.0, gt=0)
+    """How long a client may take to send a request's headers."""
+    body_seconds: float = Field(default=60.0, gt=0)
+    """How long a client may take to send a request's body."""
+    stall_seconds: float = Field(default=120.0, gt=0)
+    """How long a client may leave a reply unread before it is cut off."""
+    media_hosts: list[str] = []
+    """Hosts (`host` or `host:port`) whose images and other media a request may name by URL; `data:` URLs always may."""
+    outbound_hosts: list[str] = []
+    """Hosts (`host` or `host:port`) that this server may call because a request says so; `*` is any public one."""
     drain_seconds: float = Field(default=30.0, ge=0)
     """How long requests in progress may go on after SIGTERM."""
     store: str = "memory"

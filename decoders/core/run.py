@@ -224,6 +224,8 @@ class Run(Acting):
         """
         place = int(self._next_key().rpartition(".")[2])
         share = self.budget if max_tokens is None else self.budget.share(max_tokens)
+        if share.left < 1:
+            raise BudgetExhausted("nothing is left for another decoder")
         branch = self._branch((place, 0), share, quiet=self._quiet or not final)
         try:
             return await decoder.decode(task, branch)
@@ -235,10 +237,12 @@ class Run(Acting):
     async def parallel(self, branches: Sequence[Callable[[Run], Awaitable[T]]]) -> list[T | None]:
         """Run branches side by side, each with its own scope and an equal share of the purse.
 
-        A branch whose share ends before it returns gives None.
+        A branch whose share ends before it returns gives None; one whose share is nothing is not begun, or branches
+        inside branches would cost time and memory without ever costing a token.
         """
         group = int(self._next_key().rpartition(".")[2])
-        shares = self.budget.split(max(len(branches), 1))
+        begun = min(len(branches), max(self.budget.left, 0))
+        shares = self.budget.split(max(begun, 1))
 
         async def one(index: int) -> T | None:
             try:
@@ -246,9 +250,9 @@ class Run(Acting):
             except BudgetExhausted:
                 return None
 
-        tasks = [asyncio.ensure_future(one(i)) for i in range(len(branches))]
+        tasks = [asyncio.ensure_future(one(i)) for i in range(begun)]
         try:
-            return list(await asyncio.gather(*tasks))
+            return [*await asyncio.gather(*tasks), *[None] * (len(branches) - begun)]
         finally:
             for task in tasks:
                 task.cancel()

@@ -16,7 +16,7 @@ from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Message, Prompt, ToolCall
 from decoders.core.structure import check
 from server.api import tools as chat_tools
-from server.api.fields import Wire
+from server.api.fields import Items, Wire
 from server.api.request import Flag, Request, Sampled
 from server.api.tools import ToolChoice, offered
 from server.api.turns import Turn, content, conversation, gathered, only, parts, string, unknown
@@ -29,7 +29,7 @@ class MessageIn(Wire):
     """One turn."""
 
     role: Literal["user", "assistant"]
-    content: str | list[Block]
+    content: str | Annotated[list[Block], Items]
     """Text, or blocks: text, image, tool_use, tool_result, thinking (which is accepted and not used)."""
 
 
@@ -91,9 +91,9 @@ class Conversation(Request):
         "workspace_id": (None,),
     }
 
-    messages: list[MessageIn] = Field(min_length=1)
+    messages: Annotated[list[MessageIn], Items] = Field(min_length=1)
     """The conversation; a last message of the assistant's is continued, which only the decoder `direct` can."""
-    system: str | list[Block] | None = None
+    system: str | Annotated[list[Block], Items] | None = None
     tools: list[ToolIn] | None = Field(default=None, max_length=128)
     tool_choice: ToolChoiceIn | None = None
     thinking: Thinking | None = None

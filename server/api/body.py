@@ -6,8 +6,10 @@ from typing import Any
 
 import orjson
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from server.api.errors import ApiError
+from server.connections import ClientLeft
 
 DEPTH = 200
 """Levels of objects and arrays in a body: what reads them further on is recursive."""
@@ -23,7 +25,10 @@ async def read_json(request: Request) -> Any:
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         said = kind or "missing"
         raise ApiError(415, f"the content-type is {said}: send application/json", code="unsupported_media_type")
-    raw = await request.body()
+    try:
+        raw = await request.body()
+    except ClientDisconnect as error:
+        raise ClientLeft("the client closed the connection before its request was there") from error
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from decoders.core.errors import InvalidRequest
@@ -39,6 +39,10 @@ def refuse_unsupported(body: dict[str, Any], unsupported: Mapping[str, tuple[Any
         harmless = unsupported[name]
         if not any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in harmless):
             raise InvalidRequest(f"{name} is not supported by this server", param=name, code="unsupported_parameter")
+
+
+Items: Any = Field(fail_fast=True)
+"""For arrays: the first wrong item is enough to refuse them, and a million wrong ones would cost seconds."""
 
 
 class Wire(BaseModel):

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Attachment, Message, ToolCall
-from server.api.fields import NothingField, Wire
+from server.api.fields import Items, NothingField, Wire
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -101,7 +101,7 @@ class MessageIn(Wire):
 
     role: Role
     content: ContentField = None
-    tool_calls: list[ToolCallIn] | None = None
+    tool_calls: Annotated[list[ToolCallIn], Items] | None = None
     """What the assistant called."""
     tool_call_id: str | None = Field(default=None, min_length=1)
     """Which call a tool's message answers."""

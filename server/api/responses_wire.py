@@ -13,7 +13,7 @@ from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Message
 from decoders.core.structure import check
 from server.api import tools as chat_tools
-from server.api.fields import EnvironmentField, StopField, Wire
+from server.api.fields import EnvironmentField, Items, StopField, Wire
 from server.api.request import Flag, Sampled
 from server.api.responses_items import Item, turns
 from server.api.responses_mcp import McpIn, chosen
@@ -165,7 +165,7 @@ class ResponsesRequest(Sampled):
     """auto, none, required, or a function that must be called."""
     parallel_tool_calls: Flag = None
     """Whether the reply may make several calls; it may by default."""
-    include: list[Include] | None = None
+    include: Annotated[list[Include], Items] | None = None
     """Log-probabilities of the answer; reasoning and images are there anyhow, in clear."""
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     metadata: dict[str, str] | None = Field(default=None, max_length=16)

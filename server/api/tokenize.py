@@ -15,6 +15,7 @@ from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Prompt
 from server.api.body import read_json
 from server.api.desk import Desk
+from server.api.fields import Items
 from server.api.messages import MessageIn, begun
 from server.api.openapi import ERRORS, BytesRoute, request_body
 from server.api.request import Flag, Request
@@ -34,7 +35,7 @@ class TokenizeRequest(Request):
     model: str | None = None
     """A served model; without it the first one."""
     prompt: str | None = None
-    messages: list[MessageIn] | None = Field(default=None, min_length=1)
+    messages: Annotated[list[MessageIn], Items] | None = Field(default=None, min_length=1)
     """A conversation, to which the model's chat template is applied."""
     add_special_tokens: Flag = None
     """Whether the tokenizer adds its own tokens; by default to a prompt only, for templates have them already."""
@@ -62,7 +63,7 @@ class DetokenizeRequest(Request):
 
     model: str | None = None
     """A served model; without it the first one."""
-    tokens: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
+    tokens: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Items] = Field(min_length=1)
 
 
 def router(desk: Desk) -> APIRouter:

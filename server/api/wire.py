@@ -6,7 +6,7 @@ Rule: the responses follow OpenAI's schema to the letter and keep what is ours u
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from decoders.core.errors import InvalidRequest
 from decoders.core.messages import ToolCall
 from decoders.core.structure import check
 from decoders.core.trace import Completion, Usage
-from server.api.fields import EnvironmentField, StopField, StructureField, Wire
+from server.api.fields import EnvironmentField, Items, StopField, StructureField, Wire
 from server.api.messages import MessageIn, begun
 from server.api.request import Flag, Sampled
 from server.api.tools import ToolChoice, ToolChoiceField, ToolIn, offered
@@ -38,7 +38,7 @@ class StreamOptions(Wire):
 class ChatRequest(Sampled):
     """A chat completion request: OpenAI's fields, those of vLLM in common use, and `decoder`."""
 
-    messages: list[MessageIn] = Field(min_length=1)
+    messages: Annotated[list[MessageIn], Items] = Field(min_length=1)
     """The conversation; its last message is the user's question, or a tool's result."""
     continue_final_message: Flag = None
     """Continue the last message, which is the assistant's; only the decoder `direct` can. The reply is the rest."""
