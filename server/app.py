@@ -63,6 +63,7 @@ def create_app(
         environments=Environments(environments or {}),
         aliases=settings.aliases,
         memory=HiddenTurns(kept, settings.hidden_seconds),
+        media_hosts=settings.media_hosts,
     )
     service.check_aliases()
     cache = Cache.of(settings, kept, served)

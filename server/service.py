@@ -27,6 +27,7 @@ from server.admission.caller import Caller
 from server.aliases import Alias
 from server.budgets import Effort, purse
 from server.environments import EnvironmentChoice, Environments
+from server.media import Media
 
 _REPLY = {"stop", "logprobs", "structure"}
 """Fields of a request's sampling that are about the reply, not about every step on the way to it."""
@@ -110,6 +111,7 @@ class Service:
         environments: Environments | None = None,
         aliases: Mapping[str, Alias] | None = None,
         memory: Memory | None = None,
+        media_hosts: Sequence[str] = (),
     ) -> None:
         if decoder not in registry():
             raise UnknownDecoder(f"unknown decoder {decoder!r}: there are {', '.join(registry())}", param="decoder")
@@ -120,6 +122,7 @@ class Service:
         self.decoder = decoder
         self._max_budget = max_budget
         self._effort = effort
+        self._media = Media(media_hosts)
         self._sampling = {name: _defaults(model) for name, model in models.items()}
 
     def order(self, ask: Ask) -> Order:
@@ -127,6 +130,7 @@ class Service:
         if alias := self.aliases.get(ask.model):
             ask = alias.applied(ask)
         name, suffix = self.resolve(ask.model)
+        self._media.check(ask.messages, ask.names.get("messages", "messages"))
         tasks = tuple(Task(prompt=prompt) for prompt in ask.prompts) or (Task(ask.messages, prefix=ask.prefix),)
         choices, terms = ask.n * len(tasks), ask.caller.terms
         budget = purse(

@@ -21,6 +21,7 @@ import jinja2
 from decoders.core.errors import InvalidRequest, MissingPrompt, OutOfScope
 from decoders.core.messages import Message, Role
 from decoders.prompts.ladder import Rung, read
+from decoders.prompts.sandbox import Sandbox, render
 
 FOLDER = Path(__file__).parent
 _FENCE = re.compile(r"```[^\n`]*\n(.*?)\n?```", re.DOTALL)
@@ -55,13 +56,13 @@ class Pack:
             folder = FOLDER / str(name_or_folder)
         if not (folder / "pack.toml").is_file():
             raise FileNotFoundError(f"no template pack at {name_or_folder}: a pack is a folder with a pack.toml")
-        environment = jinja2.Environment(
-            undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
-        )
+        environment = Sandbox(undefined=jinja2.StrictUndefined)
         templates: dict[str, tuple[tuple[Role, jinja2.Template], ...]] = {}
         digest = hashlib.sha256()
         ladder = folder / "ladder.json"
         for path in [*sorted(folder.glob("*.jinja")), folder / "pack.toml", *([ladder] if ladder.is_file() else [])]:
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise ValueError(f"the template pack {folder} has a link that leads out of it: {path.name}")
             source = path.read_text(encoding="utf-8")
             digest.update(path.name.encode() + b"\0" + source.encode() + b"\0")
             if path.suffix == ".jinja":
@@ -82,7 +83,7 @@ class Pack:
         """The messages of prompt `name` with these values, the question among them, as they are."""
         self.require(name)
         values = {"answer_format": self.format().instruction, "wanted_format": "", **values}
-        return tuple(Message(role, template.render(**values)) for role, template in self.templates[name])
+        return tuple(Message(role, render(template, **values)) for role, template in self.templates[name])
 
     def require(self, *names: str) -> None:
         """Raises `MissingPrompt` for a prompt that this pack lacks; decoders ask before they spend anything."""

@@ -28,6 +28,8 @@ from server.connections import ClientLeft, Refused
 from server.report import Cancelled, Failed, Gone
 from server.store.base import StoreUnavailable
 
+_LONGEST = 1000
+
 CLIENT_LEFT = 499
 """nginx's status for a request whose client has gone; it is logged, nobody receives it."""
 
@@ -89,7 +91,9 @@ def describe(error: Exception) -> tuple[int, dict[str, Any]]:
 
 
 def body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
-    """OpenAI's error object."""
+    """OpenAI's error object; a message that repeats what the client sent does so within reason."""
+    if len(message) > _LONGEST:
+        message = message[:_LONGEST] + "…"
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 

@@ -14,11 +14,11 @@ import jinja2
 import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from decoders.core.errors import EngineUnavailable, InvalidRequest
 from decoders.core.messages import Message, Prompt
 from decoders.core.thinking import CLOSE, OPEN
+from decoders.prompts.sandbox import Sandbox, render
 from server.engines.embedded.detokenizer import unsettled
 from server.engines.opening import opened_by_ids, opened_by_text
 from server.engines.tool_calls import MARK
@@ -91,8 +91,13 @@ class ChatTokenizer:
         messages = [_shown(message) for message in prompt.messages]
         tools = json.loads(prompt.tools) if prompt.tools else None
         try:
-            text = self._template.render(
-                messages=messages, tools=tools, documents=None, add_generation_prompt=opened, **self._special
+            text = render(
+                self._template,
+                messages=messages,
+                tools=tools,
+                documents=None,
+                add_generation_prompt=opened,
+                **self._special,
             )
         except (jinja2.TemplateError, TypeError, ValueError, LookupError) as error:
             raise InvalidRequest(f"the chat template refused the messages: {error}", param="messages") from error
@@ -163,11 +168,9 @@ class _Generation(jinja2.ext.Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
+def _environment() -> Sandbox:
     # The same settings, filters and globals as transformers, for templates are written against those.
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
-    )
+    environment = Sandbox(extensions=[_Generation, jinja2.ext.loopcontrols])
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
