@@ -11,6 +11,7 @@ COMMANDS = {
     "accuracy": "share of right answers over the tokens spent, against a running endpoint",
     "suite": "many accuracy runs from one file, in one table",
     "load": "requests per second, latency and time to first token of an endpoint under load",
+    "streams": "memory, latency and leaks of a server with many streams open at once",
     "engine": "tokens per second of the embedded engine",
     "overhead": "tokens per second of decoders beside the same engine calls made raw",
     "stores": "writes per second of each store, and how long one takes",

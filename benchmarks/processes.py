@@ -1,4 +1,4 @@
-"""CPU time of a running process. Rule: workers count as their server, so the children are always included."""
+"""What a running process uses. Rule: workers count as their server, so in CPU time the children are always included."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of one process that is in RAM, from `/proc/PID/statm`, field 2. Linux only."""
+    return int((PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files(pid: int) -> int:
+    """File descriptors that one process has open. Linux only."""
+    return sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
 
 
 def cpu_seconds(pid: int | None) -> float:

@@ -1,4 +1,4 @@
-"""Which images and other media a request may show. Rule: this server fetches none; it decides what an engine is told to.
+"""Which images and other media a request may show. Rule: this server fetches none; it decides what engines may.
 
 `data:` URLs pass, URLs of the operator's hosts pass, and anything else that an engine could take for a place to read
 from is refused, whichever field it stands in and whichever dialect it came by.

@@ -1,4 +1,4 @@
-"""Whether this server may call a URL that a request gave, and calling it. Rule: what was checked is what is connected to.
+"""Calls to URLs that a request gave, where they are allowed. Rule: what was checked is what is connected to.
 
 An exact list of hosts decides, never the look of an address. A name is resolved once for each connection, its addresses
 are judged, and one of them is connected to: a name that leads elsewhere a moment later has no effect. Redirects are not

@@ -122,7 +122,7 @@ class Service:
         self.decoder = decoder
         self._max_budget = max_budget
         self._effort = effort
-        self._media = Media(media_hosts)
+        self.media = Media(media_hosts)
         self._sampling = {name: _defaults(model) for name, model in models.items()}
 
     def order(self, ask: Ask) -> Order:
@@ -130,7 +130,7 @@ class Service:
         if alias := self.aliases.get(ask.model):
             ask = alias.applied(ask)
         name, suffix = self.resolve(ask.model)
-        self._media.check(ask.messages, ask.names.get("messages", "messages"))
+        self.media.check(ask.messages, ask.names.get("messages", "messages"))
         tasks = tuple(Task(prompt=prompt) for prompt in ask.prompts) or (Task(ask.messages, prefix=ask.prefix),)
         choices, terms = ask.n * len(tasks), ask.caller.terms
         budget = purse(

@@ -56,6 +56,8 @@ class ScriptedOptions(_Options):
     """Seconds before a completion's first token."""
     token_delay: float = Field(default=0.0, ge=0)
     """Seconds before each further token."""
+    words: int | None = Field(default=None, ge=1)
+    """Words of every reply, a token each; without it the question is repeated."""
 
 
 class UpstreamHost(_Options):

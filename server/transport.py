@@ -45,7 +45,7 @@ class Gate:
 
 
 def config(app: ASGIApp, settings: Settings, **more: Any) -> uvicorn.Config:
-    """uvicorn's configuration with this protocol and without anything that tells or trusts too much."""
+    """Uvicorn's configuration with this protocol and without anything that tells or trusts too much."""
     gate = Gate(
         settings.header_seconds,
         settings.body_seconds,

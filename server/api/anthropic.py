@@ -65,7 +65,9 @@ def router(desk: Desk) -> APIRouter:
         """How many tokens a conversation has."""
         asked = CountRequest.parse(await read_json(request))
         model, _ = service.resolve(asked.model)
-        count = await service.models[model].engine.count(asked.prompt())
+        prompt = asked.prompt()
+        service.media.check(prompt.messages)
+        count = await service.models[model].engine.count(prompt)
         return Response(orjson.dumps({"input_tokens": count}), media_type="application/json")
 
     return routes

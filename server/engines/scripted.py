@@ -27,7 +27,7 @@ class ScriptedEngine:
 
     `replies` is a function of prompt and seed, or texts that are given out in turn. `first_token_delay` and
     `token_delay` are in seconds; with both 0 the engine never sleeps. `open_calls` counts the calls in progress.
-    `certainty` is the probability that it pretends each word to have had, between 0 and 1.
+    With `words` and no `replies` every reply has that many. `certainty` is the probability that it pretends each word to have had, between 0 and 1.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class ScriptedEngine:
         first_token_delay: float = 0.0,
         token_delay: float = 0.0,
         context_length: int = 131_072,
+        words: int | None = None,
         certainty: Callable[[str], float] | None = None,
     ) -> None:
         self.model = model
@@ -51,6 +52,7 @@ class ScriptedEngine:
         self._closed = False
         self._certainty = certainty or _certainty
         self._words: dict[int, str] = {}
+        replies = replies or (None if words is None else [" ".join(["word"] * words)])
         self._reply: Reply = replies if callable(replies) else self._in_turn(replies) if replies else _echo
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:

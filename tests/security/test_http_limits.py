@@ -1,4 +1,4 @@
-"""Heads and bodies beyond the limits, or of a form that two readers could read in two ways, are refused; the server lives."""
+"""Heads and bodies beyond the limits, or that can be read in two ways, are refused, and the server lives."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ def test_what_two_readers_could_read_in_two_ways_is_refused(guard: Live, head: b
     assert b'"version"' not in said
 
 
-@pytest.mark.parametrize("head", [b"GET  /health HTTP/1.1\r\n\r\n", b"GET /health\r\n\r\n"], ids=["two blanks", "HTTP/0.9"])
+@pytest.mark.parametrize(
+    "head", [b"GET  /health HTTP/1.1\r\n\r\n", b"GET /health\r\n\r\n"], ids=["two blanks", "HTTP/0.9"]
+)
 def test_what_follows_a_tolerated_request_is_not_answered_after_it(guard: Live, head: bytes) -> None:
     said = send(guard, head + b"0\r\n\r\nGET /version HTTP/1.1\r\nhost: x\r\n\r\n")
     assert said.count(b"HTTP/1.1 ") <= 1
@@ -146,7 +148,9 @@ def test_other_methods(guard: Live, method: str) -> None:
 
 
 def test_an_upgrade_is_not_followed(guard: Live) -> None:
-    head = b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    head = (
+        b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    )
     with open_to(guard) as connection:
         connection.sendall(head + b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
         assert status(connection.recv(65536)) == 200

@@ -82,7 +82,11 @@ def test_others_are_served_while_many_dawdle() -> None:
 
 def test_connections_beyond_the_limit_are_refused_where_none_is_idle() -> None:
     engine = ScriptedEngine([" ".join(["word"] * 500)], model="base", token_delay=0.05)
-    with guarded(engine, max_connections=2) as running, running.raw(stream=True) as one, running.raw(stream=True) as two:
+    with (
+        guarded(engine, max_connections=2) as running,
+        running.raw(stream=True) as one,
+        running.raw(stream=True) as two,
+    ):
         assert one.recv(100).startswith(b"HTTP/1.1 200")
         assert two.recv(100).startswith(b"HTTP/1.1 200")
         with open_to(running) as third:
@@ -118,8 +122,7 @@ def test_a_reader_that_reads_slowly_gets_everything() -> None:
 def test_an_unread_reply_does_not_keep_a_closed_connection() -> None:
     """More than the kernel takes, from a client that asks for the connection to be closed afterwards."""
     engine = ScriptedEngine([" ".join(["word" * 400] * 8_000)], model="base")
-    with guarded(engine, max_connections=2) as running:
-        with running.raw(max_completion_tokens=8_000) as connection:
-            assert until(lambda: engine.calls == 1 and engine.open_calls == 0, 20)
-            assert until(lambda: connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSED, 10)
-            assert len(reply(connection)) < 8_000 * 1600
+    with guarded(engine, max_connections=2) as running, running.raw(max_completion_tokens=8_000) as connection:
+        assert until(lambda: engine.calls == 1 and engine.open_calls == 0, 20)
+        assert until(lambda: connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSED, 10)
+        assert len(reply(connection)) < 8_000 * 1600
