@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks import cli, processes
@@ -39,9 +40,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--streams", type=int, default=1000, help="open at once (default: 1000)")
     made.add_argument("--tokens", type=int, default=60, help="of each completion (default: 60)")
     made.add_argument("--interval", type=float, default=0.5, help="seconds between tokens of a stream (default: 0.5)")
+    made.add_argument("--ramp", type=float, default=5.0, help="seconds over which they begin (default: 5)")
     made.add_argument("--decoder", default="direct", help="default: direct")
     cli.add_options(made)
-    made.add_argument("--abandon", type=float, default=0.0, help="share of clients that leave in the middle (default: 0)")
+    made.add_argument(
+        "--abandon", type=float, default=0.0, help="share of clients that leave in the middle (default: 0)"
+    )
     made.add_argument("--sigterm", action="store_true", help="send SIGTERM in the middle; the server has to drain")
     made.add_argument("--drain", type=float, default=120.0, help="seconds that it may take for this (default: 120)")
     made.add_argument("--table", type=Path, help="Markdown file")
@@ -106,12 +110,11 @@ class Crowd:
     async def run(self) -> None:
         """Every client to its end."""
         leaving = round(self._options.abandon * len(self.streams))
-        await asyncio.gather(*(self._one(stream, leaves=i < leaving) for i, stream in enumerate(self.streams)))
+        await asyncio.gather(*(self._one(i, stream, leaves=i < leaving) for i, stream in enumerate(self.streams)))
 
-    async def _one(self, stream: Stream, *, leaves: bool) -> None:
+    async def _one(self, place: int, stream: Stream, *, leaves: bool) -> None:
         connection, tail = Connection(self._url), b""
-        # spread over one interval, as clients that know nothing of each other are
-        await asyncio.sleep(self._options.interval * self.streams.index(stream) / len(self.streams))
+        await asyncio.sleep(self._options.ramp * place / len(self.streams))
         stream.began = time.perf_counter()
         try:
             async with aclosing(connection.post("/chat/completions", self._body)) as pieces:
@@ -188,7 +191,7 @@ async def measure(process: subprocess.Popen[str], url: str, options: argparse.Na
     cpu, own, began = processes.cpu_seconds(process.pid), time.process_time(), time.perf_counter()
     task = asyncio.create_task(crowd.run())
     while crowd.open < options.streams and not task.done():
-        await asyncio.sleep(0.05)
+        await asyncio.wait([task], timeout=0.05)
     if not task.done():
         found.during = await usage(process.pid, url)
         await _watch(process, task, found, options)
@@ -232,12 +235,14 @@ def _sum_up(found: Figures, streams: Sequence[Stream], options: argparse.Namespa
     found.outcomes = dict(Counter(stream.outcome for stream in streams))
     first = [stream.arrivals[0] - stream.began for stream in streams if stream.arrivals]
     found.first_token_p50, found.first_token_p99 = percentile(first, 0.5), percentile(first, 0.99)
-    # the end mark comes with the last token; every piece before it is one token, or several that were late
+    # only while all are open; the last piece of a stream follows its last token at once
+    begin = max((stream.arrivals[0] for stream in streams if stream.arrivals), default=0.0)
+    end = min((stream.arrivals[-1] for stream in streams if stream.arrivals), default=0.0)
     added = [
         b - a - options.interval
         for stream in streams
-        for a, b in zip(stream.arrivals, stream.arrivals[1:], strict=False)
-        if b - a > options.interval / 2
+        for a, b in pairwise(stream.arrivals[:-1])
+        if begin <= a and (b <= end or end <= begin)
     ]
     found.added_p50, found.added_p99 = percentile(added, 0.5), percentile(added, 0.99)
     found.added_max = max(added, default=float("nan"))
@@ -251,7 +256,10 @@ def report(found: Figures) -> str:
     rows = [["streams", f"{found.streams:,}"], *([name, f"{n:,}"] for name, n in sorted(found.outcomes.items()))]
     rows += [
         ["memory per stream at the peak", f"{found.memory_per_stream / 1024:.1f} KiB"],
-        ["time to first piece p50 / p99", f"{1000 * found.first_token_p50:.0f} / {1000 * found.first_token_p99:.0f} ms"],
+        [
+            "time to first piece p50 / p99",
+            f"{1000 * found.first_token_p50:.0f} / {1000 * found.first_token_p99:.0f} ms",
+        ],
         ["added latency per token p50", f"{1000 * found.added_p50:.2f} ms"],
         ["added latency per token p99", f"{1000 * found.added_p99:.2f} ms"],
         ["added latency per token, largest", f"{1000 * found.added_max:.1f} ms"],

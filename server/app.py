@@ -96,6 +96,7 @@ def create_app(
         summary="Decoders that turn a token budget into a better answer, behind the OpenAI API.",
         version=health.installed_version(),
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would lead to whatever the Host header says
     )
     app.add_middleware(
         Gate, keys=Keys(settings.keys) if settings.keys else None, limits=admission.limits, metrics=metrics.admission

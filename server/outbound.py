@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import re
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -113,19 +114,20 @@ class OutboundRules:
             raise Forbidden(f"the host {where.host} leads to an address that this server may not call")
         return where, addresses[0]
 
-    def client(self, **options: Any) -> httpx.AsyncClient:
+    def client(self, *, verify: ssl.SSLContext | bool = True, **options: Any) -> httpx.AsyncClient:
         """A client that can call nothing else; `options` are httpx's."""
-        transport = _Pinned(self)
+        transport = _Pinned(self, verify)
         return httpx.AsyncClient(transport=transport, follow_redirects=False, trust_env=False, **options)
 
 
 class _Pinned(httpx.AsyncBaseTransport):
     """Connects to the address that was judged; the name stays in the Host header and in TLS."""
 
-    def __init__(self, rules: OutboundRules) -> None:
+    def __init__(self, rules: OutboundRules, verify: ssl.SSLContext | bool) -> None:
         self._rules = rules
         # a kept connection would be found by its address, whatever name it was opened for
-        self._inner = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._inner = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         where, address = await self._rules.pin(str(request.url))

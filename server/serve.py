@@ -26,6 +26,8 @@ from server.connections import Connections
 from server.settings import Settings, load
 
 _CUT_OFF_SECONDS = 2
+_OTHER_FILES = 512
+"""File descriptors beside those of clients: engines, stores, libraries."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = load(arguments)
         logs.configure(settings)
+        _allow_files(settings.max_connections)
         with (
             _listen(settings.host, settings.port) as listener,
             asyncio.Runner(loop_factory=_loop_factory()) as runner,
@@ -130,6 +133,19 @@ def _listen(host: str, port: int) -> socket.socket:
         reason = error.strerror or str(error)
         raise OSError(f"cannot listen on {host}:{port}: {reason}; choose another with --host and --port") from error
     return listener
+
+
+def _allow_files(connections: int) -> None:
+    """Let the process have so many connections open, where the system leaves it to us: the usual limit is 1024."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -16,8 +16,9 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
-STEPS = 500_000
+STEPS = 200_000
 """Rounds of loops and calls in one rendering."""
 TEXT = 16 * 1024 * 1024
 """Characters of one text or items of one list that a template makes."""
@@ -39,15 +40,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, autoescape=False, **options)
-        self.filters = {name: _bounded(call) for name, call in self.filters.items()} | {"counted": _counted}
+        self.filters = {name: _bounded(call) for name, call in self.filters.items()} | {
+            "counted": _counted,
+            "joined": _joined,
+        }
         self.globals.pop("lipsum")
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """Puts a counter into every loop."""
-        tree = super()._parse(source, name, filename)
-        for loop in tree.find_all(nodes.For):
-            loop.iter = nodes.Filter(loop.iter, "counted", [], [], None, None, lineno=loop.lineno)
-        return tree
+        """Puts a counter into every loop and a bound on what is joined."""
+        counted: nodes.Template = _Bounds().visit(super()._parse(source, name, filename))
+        return counted
 
     def call(self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """A call from a template: counted, and not with numbers or for texts that are too large."""
@@ -64,6 +66,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if operator == "%" and isinstance(left, str) and _WIDTH.search(left):
             raise Exceeded("a template formats to too great a width")
         return _sized(super().call_binop(context, operator, left, right))
+
+
+class _Bounds(NodeTransformer):
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        node.iter = nodes.Filter(node.iter, "counted", [], [], None, None, lineno=node.lineno)
+        return self.generic_visit(node)
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        joined = nodes.List(node.nodes, lineno=node.lineno)
+        return self.generic_visit(nodes.Filter(joined, "joined", [], [], None, None, lineno=node.lineno))
 
 
 def render(template: jinja2.Template, **values: object) -> str:
@@ -96,6 +108,10 @@ def _counted(items: Iterable[Any]) -> Iterator[Any]:
         yield item
 
 
+def _joined(parts: list[Any]) -> str:
+    return str(_sized("".join(map(str, parts))))
+
+
 def _bounded(call: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(call)
     def bounded(*args: Any, **kwargs: Any) -> Any:
@@ -112,7 +128,11 @@ def _fit(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     # a filter's first argument is what it works on: numbers there are data
     if any(isinstance(value, int) and abs(value) > NUMBER for value in (*args[1:], *kwargs.values())):
         raise Exceeded("a template passes too large a number")
-    texts = [value for value in (getattr(call, "__self__", None), *given) if isinstance(value, str)]
+    texts = [
+        value
+        for value in (getattr(getattr(call, "__wrapped__", call), "__self__", None), *given)
+        if isinstance(value, str)
+    ]
     name = getattr(call, "__name__", "")
     if "replace" in name and len(texts) > 2 and len(texts[0]) * len(texts[2]) > TEXT and len(texts[2]) > NUMBER:
         raise Exceeded("a template makes too long a text")

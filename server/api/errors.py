@@ -94,6 +94,7 @@ def body(message: str, kind: str, param: str | None, code: str | None) -> dict[s
     """OpenAI's error object; a message that repeats what the client sent does so within reason."""
     if len(message) > _LONGEST:
         message = message[:_LONGEST] + "…"
+    param = param and param[:_LONGEST]
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 

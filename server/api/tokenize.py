@@ -78,6 +78,7 @@ def router(desk: Desk) -> APIRouter:
         """The token ids of a text or a conversation."""
         asked = TokenizeRequest.parse(await read_json(request))
         model, (prompt, special, opened) = named(asked.model), asked.read()
+        service.media.check(prompt.messages)
         ids = await service.tokenizer(model).tokenize(prompt, special=special, opened=opened)
         length = service.models[model].engine.context_length
         return _json({"count": len(ids), "max_model_len": length, "tokens": ids, "token_strs": None})

@@ -27,7 +27,8 @@ class ScriptedEngine:
 
     `replies` is a function of prompt and seed, or texts that are given out in turn. `first_token_delay` and
     `token_delay` are in seconds; with both 0 the engine never sleeps. `open_calls` counts the calls in progress.
-    With `words` and no `replies` every reply has that many. `certainty` is the probability that it pretends each word to have had, between 0 and 1.
+    With `words` and no `replies` every reply has that many. `certainty` is the probability that it pretends each word
+    to have had, between 0 and 1.
     """
 
     def __init__(
