@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from server.api.anthropic_wire import MessagesRequest
 from server.engines.scripted import ScriptedEngine
+from server.settings import Settings
 from tests.server.conftest import Live, serving, until
 
 HI = [{"role": "user", "content": "hello there"}]
@@ -119,7 +120,8 @@ def test_system_and_blocks_reach_the_engine() -> None:
         {"type": "image", "source": png},
         {"type": "image", "source": {"type": "url", "url": "http://x/y.png"}},
     ]
-    with serving(base=ScriptedEngine(reply, model="base")) as running, client_of(running) as client:
+    settings = Settings(engine="scripted", media_hosts=["x"])
+    with serving(settings, base=ScriptedEngine(reply, model="base")) as running, client_of(running) as client:
         asked: dict[str, Any] = {"model": "base", "max_tokens": 9, "messages": [{"role": "user", "content": blocks}]}
         client.messages.create(**asked, system=[{"type": "text", "text": "Be brief."}])
         client.messages.create(model="base", max_tokens=9, messages=[*HI, {"role": "assistant", "content": "It is"}])
