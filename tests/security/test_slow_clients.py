@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -13,11 +14,10 @@ import pytest
 from server.engines.scripted import ScriptedEngine
 from tests.security.conftest import error, guarded, open_to, reply, status
 from tests.server.conftest import Live, until
+from tests.server.test_command import command
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 
-CLOSED = 7
-"""TCP_CLOSE of Linux, which a reset leads to."""
 SECOND = b"GET /health HTTP/1.1\r\nx-a: " + b"y" * 10_000
 
 
@@ -122,7 +122,18 @@ def test_a_reader_that_reads_slowly_gets_everything() -> None:
 def test_an_unread_reply_does_not_keep_a_closed_connection() -> None:
     """More than the kernel takes, from a client that asks for the connection to be closed afterwards."""
     engine = ScriptedEngine([" ".join(["word" * 400] * 8_000)], model="base")
-    with guarded(engine, max_connections=2) as running, running.raw(max_completion_tokens=8_000) as connection:
-        assert until(lambda: engine.calls == 1 and engine.open_calls == 0, 20)
-        assert until(lambda: connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSED, 10)
-        assert len(reply(connection)) < 8_000 * 1600
+    with guarded(engine, max_connections=2) as running:
+        before = len(os.listdir("/proc/self/fd"))
+        with running.raw(max_completion_tokens=8_000) as connection:
+            assert until(lambda: engine.calls == 1 and engine.open_calls == 0, 20)
+            # of the two ends only the client's is left
+            assert until(lambda: len(os.listdir("/proc/self/fd")) == before + 1, 10)
+            assert len(reply(connection)) < 8_000 * 1600
+
+
+def test_the_command_keeps_these_limits() -> None:
+    with command("--header-seconds", "0.3") as (_, url):
+        port = int(url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nx-a: ")
+            assert status(reply(connection)) == 408
