@@ -63,6 +63,18 @@ def reply(connection: socket.socket) -> bytes:
     return said
 
 
+def one(connection: socket.socket) -> bytes:
+    """One whole response, whatever pieces it comes in; the connection stays open."""
+    said = b""
+    while b"\r\n\r\n" not in said:
+        said += connection.recv(65536)
+    head, _, body = said.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
 def send(live: Live, data: bytes) -> bytes:
     """What the server answers to these bytes, until it closes."""
     with open_to(live) as connection:

@@ -12,7 +12,7 @@ from itertools import repeat
 import pytest
 
 from server.engines.scripted import ScriptedEngine
-from tests.security.conftest import error, guarded, open_to, reply, status
+from tests.security.conftest import error, guarded, one, open_to, reply, status
 from tests.server.conftest import Live, until
 from tests.server.test_command import command
 
@@ -52,7 +52,7 @@ def test_a_request_that_arrives_byte_by_byte_is_cut(guard: Live, before: bytes, 
 def test_a_second_request_on_a_connection_has_no_more_time(guard: Live) -> None:
     with open_to(guard) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert status(connection.recv(65536)) == 200
+        assert status(one(connection)) == 200
         assert status(trickle(connection, (bytes([byte]) for byte in SECOND))) == 408
 
 
@@ -60,7 +60,7 @@ def test_a_body_that_nobody_waits_for_is_not_waited_for_either(guard: Live) -> N
     """The reply is there before the body, so there is nothing to add to it: the connection just ends."""
     with open_to(guard) as connection:
         connection.sendall(HEAD.replace(b"/chat/completions", b"/nowhere") + b"content-length: 1000000\r\n\r\n")
-        assert status(connection.recv(65536)) == 404
+        assert status(one(connection)) == 404
         assert trickle(connection, repeat(b"a", 10_000)) == b""
 
 
@@ -84,11 +84,11 @@ def test_connections_beyond_the_limit_are_refused_where_none_is_idle() -> None:
     engine = ScriptedEngine([" ".join(["word"] * 500)], model="base", token_delay=0.05)
     with (
         guarded(engine, max_connections=2) as running,
-        running.raw(stream=True) as one,
-        running.raw(stream=True) as two,
+        running.raw(stream=True) as first,
+        running.raw(stream=True) as second,
     ):
-        assert one.recv(100).startswith(b"HTTP/1.1 200")
-        assert two.recv(100).startswith(b"HTTP/1.1 200")
+        assert first.recv(100).startswith(b"HTTP/1.1 200")
+        assert second.recv(100).startswith(b"HTTP/1.1 200")
         with open_to(running) as third:
             said = reply(third)
         assert (status(said), error(said)["code"]) == (503, "overloaded")
