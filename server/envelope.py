@@ -87,8 +87,7 @@ class Envelope:
 
 
 def _log(level: int, scope: Scope, status: int, seconds: float, size: int, tokens: int) -> None:
-    # the path as it was sent: decoded, a line break in it would begin a line of its own
-    method, path, seconds = scope["method"], scope["raw_path"].decode("ascii", "replace"), round(seconds, 6)
+    method, path, seconds = scope["method"], scope["path"], round(seconds, 6)
     fields = {"method": method, "path": path, "status": status, "seconds": seconds, "bytes": size, "tokens": tokens}
     ACCESS.log(level, "%(method)s %(path)s %(status)d", fields)
 
