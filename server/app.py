@@ -84,8 +84,7 @@ def create_app(
         await background.aclose()
         for model in served.values():
             await model.engine.aclose()
-        if webhooks is not None:
-            await webhooks.aclose()
+        await webhooks.aclose()
         await admission.limits.aclose()
         await kept.aclose()
         if tracing is not None:

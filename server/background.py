@@ -65,9 +65,14 @@ class Background:
         connections = self._connections
         connected = connections.enter(None)
         worker = Worker(self._store, connected, self._begin, work, history or History(), lambda: connections.draining)
-        if self._webhooks is not None:
+        if self._webhooks is not None and self._webhooks.wanted(work.webhook):
             worker.announce = self._announce
         return worker
+
+    def check_webhook(self, url: str) -> None:
+        """Raises `InvalidRequest` for a webhook that a request may not name."""
+        if self._webhooks is not None:
+            self._webhooks.check(url)
 
     async def start(self, stored: Stored, worker: Worker) -> None:
         """Keep a run and let it go on by itself."""

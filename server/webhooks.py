@@ -1,4 +1,4 @@
-"""Tells the operator's URL of every run that has ended in the background.
+"""Tells the operator's URL of every run that has ended in the background, and the URL that its request named.
 
 Rule: at least once. A delivery is kept in the store, under a lease, before the run it tells of is done; whoever takes
 it over goes on trying. Receivers know a repetition by its `webhook-id`. Signed as Standard Webhooks has it, so that
@@ -22,6 +22,7 @@ import orjson
 
 from decoders.core.errors import LongThinkError
 from server.connections import Connected
+from server.outbound import Forbidden, OutboundRules
 from server.settings import Settings
 from server.store.base import Lease, LeaseLost, Runs, Stored, StoreUnavailable
 
@@ -38,30 +39,52 @@ log = logging.getLogger("longthink")
 
 
 class Webhooks:
-    """Where and how to tell; `secret` may be Standard Webhooks' `whsec_…` or any text."""
+    """Where and how to tell: the operator's `url`, and what requests name within `rules`.
+
+    `secret` may be Standard Webhooks' `whsec_…` or any text.
+    """
 
     @classmethod
-    def of(cls, settings: Settings) -> Webhooks | None:
-        """As the operator wants it. Raises `ValueError` for a secret that is none."""
-        if settings.webhook_url is None:
-            return None
+    def of(cls, settings: Settings) -> Webhooks:
+        """As the operator wants it. Raises `ValueError` for a secret or a host that is none."""
         secret = settings.webhook_secret
-        return cls(settings.webhook_url, None if secret is None else secret.get_secret_value())
+        key = None if secret is None else secret.get_secret_value()
+        return cls(settings.webhook_url, key, OutboundRules(settings.outbound_hosts))
 
-    def __init__(self, url: str, secret: str | None, pauses: Sequence[float] = _PAUSES) -> None:
+    def __init__(
+        self,
+        url: str | None,
+        secret: str | None = None,
+        rules: OutboundRules | None = None,
+        pauses: Sequence[float] = _PAUSES,
+    ) -> None:
         self._url, self._pauses = url, pauses
+        self._rules = rules or OutboundRules([])
         self._key = None if secret is None else _key(secret)
-        self._client = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False)
+        self._own = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False)
+        self._named = self._rules.client(timeout=_TIMEOUT)
+
+    def wanted(self, named: str) -> bool:
+        """Whether there is anybody to tell of a run whose request named this URL, or none."""
+        return bool(self._url or named)
+
+    def check(self, url: str) -> None:
+        """Raises `InvalidRequest` for a URL that a request may not name."""
+        self._rules.check(url, "webhook_url")
 
     async def send(self, run: Stored) -> None:
-        """One delivery with all its attempts."""
+        """Everyone is told, with as many attempts as it takes."""
+        named = orjson.loads(run.order).get("webhook")
+        targets = [(self._own, self._url), (self._named, named)]
+        await asyncio.gather(*(self._send(client, url, run) for client, url in targets if url))
+
+    async def _send(self, client: httpx.AsyncClient, url: str, run: Stored) -> None:
         content, id = _event(run), f"wh_{hashlib.sha256(run.id.encode()).hexdigest()[:32]}"
         for attempt, pause in enumerate((*self._pauses, None), 1):
             try:
-                answer = await self._client.post(self._url, content=content, headers=self._headers(id, content))
-                answer.raise_for_status()
+                (await client.post(url, content=content, headers=self._headers(id, content))).raise_for_status()
                 return
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, Forbidden) as error:
                 log.warning("webhook for %s, attempt %d: %s", run.id, attempt, type(error).__name__)
             if pause is not None:
                 await asyncio.sleep(pause)
@@ -69,7 +92,8 @@ class Webhooks:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._own.aclose()
+        await self._named.aclose()
 
     def _headers(self, id: str, content: bytes) -> dict[str, str]:
         now = str(int(time.time()))

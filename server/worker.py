@@ -67,6 +67,8 @@ class Work:
 
     ask: Ask
     writer: Callable[[Report], Body]
+    webhook: str = ""
+    """The URL that the request wants told of the end."""
 
 
 Opener = Callable[[Stored], Work]

@@ -18,7 +18,7 @@ from server.api import errors, wire
 from server.api.body import read_json
 from server.api.chunks import ChunkWriter
 from server.api.desk import Desk, owner, tell
-from server.api.durable import IDEMPOTENCY_KEY, PREFIXES, Durable, Order
+from server.api.durable import IDEMPOTENCY_KEY, PREFIXES, Durable, Order, refuse_webhook
 from server.api.openapi import ERRORS, BytesRoute, request_body
 from server.api.sse import DONE, failure_event
 from server.api.vendor import longthink
@@ -43,7 +43,11 @@ def router(desk: Desk, store: Store, background: Background, *, reasoning_conten
         order = Order.load(stored)
         chat = ChatRequest.parse(order.request)
         head = _head(stored.id, chat, order.created)
-        return Work(order.settle(chat.ask()), lambda report: _Durable(chat, report, head, alias=reasoning_content))
+
+        def writer(report: Report) -> _Durable:
+            return _Durable(chat, report, head, alias=reasoning_content)
+
+        return Work(order.settle(chat.ask()), writer, order.webhook)
 
     durable = Durable(desk, store, background, _PATH, "completion", opened)
 
@@ -55,7 +59,8 @@ def router(desk: Desk, store: Store, background: Background, *, reasoning_conten
         if chat.background or IDEMPOTENCY_KEY in request.headers:
             stored = Stored(id, b"", background=bool(chat.background), owner=owner(request))
             chat.check_durable()
-            return await durable.create(request, stored, sent, stream=bool(chat.stream), deadline=chat.deadline_seconds)
+            return await durable.create(request, stored, sent, chat)
+        refuse_webhook(chat.webhook_url)
         report, prompt_ids = await desk.report(chat.ask(), request, ids=bool(chat.return_token_ids))
         reply = _Reply(chat, report, _head(id, chat, int(time.time())), prompt_ids, alias=reasoning_content)
         return desk.stream(tell(report, reply)) if chat.stream else await desk.whole(request, reply.whole())

@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from fastapi import APIRouter, Request
@@ -56,6 +56,8 @@ class Order:
     """Whose it is and what was claimed for it, as `Caller.dump` has it."""
     trace: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """The trace that it belongs to, as headers."""
+    webhook: str = ""
+    """A URL that is told of the end."""
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -71,6 +73,25 @@ class Order:
         deadline = None if self.deadline is None else max(self.deadline - time.time(), 1e-3)
         seed = self.seed if ask.seed is None else ask.seed
         return dataclasses.replace(ask, seed=seed, deadline=deadline, caller=Caller.load(self.caller))
+
+
+class Lasting(Protocol):
+    """What the requests of all such APIs have."""
+
+    @property
+    def stream(self) -> bool | None:
+        """Whether the events are wanted."""
+        ...
+
+    @property
+    def deadline_seconds(self) -> float | None:
+        """How long it may take."""
+        ...
+
+    @property
+    def webhook_url(self) -> str | None:
+        """Who is told of the end."""
+        ...
 
 
 class Durable:
@@ -110,24 +131,19 @@ class Durable:
                 await self._background.cancel(stored.id)
             return json_response((await self.stored(request)).body)
 
-    async def create(
-        self,
-        request: Request,
-        stored: Stored,
-        sent: Mapping[str, Any],
-        *,
-        stream: bool,
-        deadline: float | None = None,
-    ) -> Response:
+    async def create(self, request: Request, stored: Stored, sent: Mapping[str, Any], asked: Lasting) -> Response:
         """Let a run begin, and answer as the request wants: with the object, its events, or the end of it.
 
         With an idempotency key whoever comes again gets the same run, and nothing is begun twice.
         """
+        stream, webhook, deadline = bool(asked.stream), asked.webhook_url, asked.deadline_seconds
+        if webhook is not None:
+            self._background.check_webhook(webhook)
         key = _Key.of(request, self._path, sent, stored)
         if key is not None and (known := await key.claim(self._store)):
             return await self._answer(request, known, stream)
         until, caller = deadline and time.time() + deadline, Caller.of(request).dump()
-        order = Order(self._path, sent, int(time.time()), None, until, caller, dict(passed_on()))
+        order = Order(self._path, sent, int(time.time()), None, until, caller, dict(passed_on()), webhook or "")
         try:
             stored = await self._begin(dataclasses.replace(stored, order=order.dump()), order)
         except BaseException:
@@ -236,6 +252,12 @@ class _Key:
             message = "the first request with this idempotency key has not begun yet, or its run is forgotten"
             raise ApiError(409, message, code="idempotency_in_progress", param=IDEMPOTENCY_KEY)
         return found
+
+
+def refuse_webhook(url: str | None) -> None:
+    """Raises `InvalidRequest` for a webhook of a request that waits for its answer itself."""
+    if url is not None:
+        raise InvalidRequest("webhook_url is for what runs in the background", param="webhook_url")
 
 
 def json_response(content: bytes) -> Response:

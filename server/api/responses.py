@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from decoders.core.errors import InvalidRequest
 from server.api.body import read_json
 from server.api.desk import Desk, owner, tell
-from server.api.durable import IDEMPOTENCY_KEY, PREFIXES, Durable, Order, json_response
+from server.api.durable import IDEMPOTENCY_KEY, PREFIXES, Durable, Order, json_response, refuse_webhook
 from server.api.openapi import ERRORS, BytesRoute, parameters, request_body
 from server.api.responses_events import ResponseWriter
 from server.api.responses_items import items
@@ -74,7 +74,8 @@ class _Responses:
             owner=owner(request),
         )
         if asked.background or IDEMPOTENCY_KEY in request.headers:
-            return await self._durable.create(request, stored, sent, stream=stream, deadline=asked.deadline_seconds)
+            return await self._durable.create(request, stored, sent, asked)
+        refuse_webhook(asked.webhook_url)
         ask = asked.ask([orjson.loads(item) for item in stored.context], given)
         report, _ = await self._desk.report(ask, request)
         writer = _writer(stored, asked, int(time.time()), report)
@@ -109,7 +110,7 @@ def _open(stored: Stored) -> Work:
     order = Order.load(stored)
     asked = ResponsesRequest.parse(order.request)
     ask = asked.ask(list(map(orjson.loads, stored.context)), list(map(orjson.loads, stored.input)))
-    return Work(order.settle(ask), lambda report: _writer(stored, asked, order.created, report))
+    return Work(order.settle(ask), lambda report: _writer(stored, asked, order.created, report), order.webhook)
 
 
 def _writer(stored: Stored, asked: ResponsesRequest, created: int, report: Report) -> ResponseWriter:

@@ -61,6 +61,8 @@ class ChatRequest(Sampled):
     """Whether the reasoning is sent; it is by default."""
     background: Flag = None
     """Ours: return at once and go on without a client; ask for the answer under the completion's id."""
+    webhook_url: str | None = Field(default=None, max_length=2000)
+    """Ours: told of the end of a run in the background; the operator lists the hosts that it may lead to."""
     stop: StopField = ()
     logprobs: Flag = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)

@@ -96,7 +96,7 @@ def test_foreground_requests_are_not_told() -> None:
 def test_it_is_tried_until_it_is_taken_and_then_forgotten(failures: int) -> None:
     async def scenario(url: str) -> None:
         store = kept(Clock())
-        webhooks = Webhooks(url, None, [0.01, 0.01, 0.01])
+        webhooks = Webhooks(url, pauses=[0.01, 0.01, 0.01])
         replica = Replica(store, webhooks=webhooks)
         async with beating(replica):
             await replica.start("run")
@@ -116,7 +116,7 @@ def test_a_replica_that_dies_in_the_middle_leaves_it_to_another() -> None:
     async def scenario(url: str) -> None:
         clock = Clock()
         store = kept(clock)
-        webhooks = Webhooks(url, None, [3600.0])
+        webhooks = Webhooks(url, pauses=[3600.0])
         first = Replica(store, name="first", webhooks=webhooks)
         await first.start("run")
         await reached(store, lambda: [None] * receiver.asked, 1)
@@ -133,3 +133,31 @@ def test_a_replica_that_dies_in_the_middle_leaves_it_to_another() -> None:
     with receiving(failures=1) as receiver:
         asyncio.run(asyncio.wait_for(scenario(receiver.url), 20))
     assert len(receiver.taken) == 1
+
+
+def test_a_request_names_its_own_receiver_where_the_operator_lets_it() -> None:
+    with receiving() as operators, receiving() as own:
+        host = own.url.removeprefix("http://").partition("/")[0]
+        settings = Settings(engine="scripted", webhook_url=operators.url, outbound_hosts=[host])
+        with serving(settings) as live:
+            for path, asked in (("chat/completions", {"messages": HELLO}), ("responses", {"input": "hello"})):
+                body = {"model": "base", **asked, "background": True, "webhook_url": own.url}
+                id = httpx.post(f"{live.url}/v1/{path}", json=body).json()["id"]
+                assert until(lambda id=id: id in str(own.taken) and id in str(operators.taken), 10)  # type: ignore[misc]
+                del body["background"]
+                assert httpx.post(f"{live.url}/v1/{path}", json=body).json()["error"]["param"] == "webhook_url"
+
+
+@pytest.mark.parametrize("url", ["http://other.test/", "file:///etc/passwd", "http://user@listed.test/", ""])
+def test_a_receiver_that_is_not_listed_is_refused(url: str) -> None:
+    with serving(Settings(engine="scripted", outbound_hosts=["listed.test"])) as live:
+        told = live.ask(background=True, webhook_url=url)
+        assert (told.status_code, told.json()["error"]["code"]) == (400, "url_not_allowed")
+        assert told.json()["error"]["param"] == "webhook_url"
+
+
+def test_a_receiver_that_leads_into_the_network_is_not_called(caplog: pytest.LogCaptureFixture) -> None:
+    with receiving() as inside, serving(Settings(engine="scripted", outbound_hosts=["*"])) as live:
+        assert live.ask(background=True, webhook_url=inside.url).status_code == 200
+        assert until(lambda: "attempt 1: Forbidden" in caplog.text, 10)
+        assert inside.asked == 0
