@@ -17,7 +17,7 @@ class Folder:
     """Files below one folder, and nothing over the network."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
+        self._folder = folder
 
     async def allows(self, url: str) -> bool:
         """Whether a page may load this."""

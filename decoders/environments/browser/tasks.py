@@ -119,7 +119,7 @@ class MiniWobTasks:
     hosts: tuple[str, ...] = ()
 
     def __init__(self, options: BrowserOptions) -> None:
-        self._html = options.html or _packaged()
+        self._html = (options.html or _packaged()).resolve()
         self.names = tuple(options.tasks or sorted(page.stem for page in (self._html / "miniwob").glob("*.html")))
         missing = [name for name in self.names if not (self._html / "miniwob" / f"{name}.html").is_file()]
         if missing or not self.names:

@@ -24,7 +24,7 @@
   };
   const role = (element) => {
     const given = element.getAttribute("role");
-    if (given) return given.split(" ")[0];
+    if (given && !["presentation", "none", "generic"].includes(given)) return given.split(" ")[0];
     if (element.tagName === "A" && !element.hasAttribute("href")) return "";
     if (element.tagName === "INPUT") return INPUT_ROLE[element.type] || (element.type === "hidden" ? "" : "textbox");
     if (/^H[1-6]$/.test(element.tagName)) return "heading";
@@ -107,7 +107,7 @@
         if (shown(node) && !inside && !node.shadowRoot) {
           const told = [squeeze(node.textContent) || node.getAttribute("title") || node.id || node.className];
           add(node, `item ${quote(String(told[0]))}`, true);
-          return;
+          if (!every || !node.firstElementChild) return;
         }
       } else if (every && !node.childNodes.length && shown(node) && (node.id || node.className)) {
         add(node, `${node.tagName.toLowerCase()} ${quote(String(node.id || node.className))}`, true);
