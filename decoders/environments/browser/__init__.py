@@ -1,7 +1,7 @@
 """Web pages in a headless Chromium of this machine, over Playwright: MiniWoB++ tasks, or an operator's list of pages.
 
-Rule: one browser for each configured environment, since it is the browser that resolves names and so decides what can be
-reached, and one context an episode. Importing this folder needs Playwright.
+Rule: one browser for each configured environment, since it is the browser that resolves names and so decides what can
+be reached, and one context an episode. Importing this folder needs Playwright.
 """
 
 from __future__ import annotations

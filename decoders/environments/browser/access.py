@@ -24,7 +24,10 @@ class Folder:
         address = urlsplit(url)
         if address.scheme != "file":
             return address.scheme in _INNER
-        return Path(normpath(unquote(address.path))).is_relative_to(self._folder)
+        return self._holds(unquote(address.path))
+
+    def _holds(self, path: str) -> bool:
+        return Path(normpath(path)).is_relative_to(self._folder)
 
 
 class Hosts:
