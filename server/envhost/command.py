@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from server.envhost.session import Gym
+from server.envhost.gym import Gym
 
 if TYPE_CHECKING:
     from server.envhost.host import Host
@@ -35,9 +35,6 @@ def main(arguments: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"longthink envhost: {error}", file=sys.stderr)
         return 2
-    if host.hung:
-        # the interpreter would wait for the thread of an environment that hangs
-        os._exit(0)
     return 0
 
 

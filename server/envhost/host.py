@@ -11,7 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from server.envhost.conversion import Refused
-from server.envhost.session import Gym, Session
+from server.envhost.gym import Gym
+from server.envhost.session import Nursery, Session
 
 _LARGEST_REQUEST = 1024 * 1024
 _HEARTBEAT_SECONDS = 30.0
@@ -24,7 +25,7 @@ class Host:
         self._gym, self._most, self._key = gym, max_concurrent, key
         self._action = gym.action()
         self._open: set[web.WebSocketResponse] = set()
-        self.hung = False
+        self._nursery = Nursery(gym)
 
     def app(self) -> web.Application:
         """The application."""
@@ -65,7 +66,7 @@ class Host:
             await socket.close()
             return socket
         self._open.add(socket)
-        session = Session(self._gym)
+        session = Session(self._nursery)
         try:
             with suppress(ConnectionError):
                 async for message in socket:
@@ -74,7 +75,7 @@ class Host:
                         break
                     await socket.send_json(reply)
         finally:
-            self.hung |= not await session.aclose()
+            await session.aclose()
             self._open.discard(socket)
         return socket
 
@@ -94,11 +95,10 @@ async def _reply(session: Session, text: object) -> dict[str, Any] | None:
     if message.get("type") == "close":
         return None
     try:
-        return await session.answer(str(message.get("type")), dict(message.get("data", {})))
+        kind, data = await session.answer(str(message.get("type")), dict(message.get("data", {})))
     except Refused as error:
         return _error(error.code, str(error))
-    except Exception as error:
-        return _error("EXECUTION_ERROR", f"{type(error).__name__}: {error}"[:2000])
+    return {"type": kind, "data": data}
 
 
 def _error(code: str, message: str) -> dict[str, Any]:

@@ -1,113 +1,77 @@
-"""Environments by id, and one client's environment. Rule: an environment is used in one thread only, its own."""
+"""One client's environment, from here. Rule: whatever its process does, it ends with the session."""
 
 from __future__ import annotations
 
 import asyncio
-import fnmatch
+import multiprocessing
 import sys
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
-from server.envhost.conversion import Refused, schema_of, sendable, shaped
+from server.envhost.conversion import Refused
+from server.envhost.gym import Gym
+from server.envhost.worker import Message, work
 
-_CLOSING_SECONDS = 10.0
+_CLOSING_SECONDS = 5.0
 
 
-class Gym:
-    """The environments that may be asked for. `ValueError` where there are none."""
+class Nursery:
+    """Where processes come from: a copy of one that has imported everything, where the system can copy."""
 
-    def __init__(self, patterns: Sequence[str], imports: Sequence[str], options: dict[str, Any]) -> None:
-        self._gymnasium = import_module("gymnasium")
-        for module in imports:
-            import_module(module)
-        registered = list(self._gymnasium.registry)
-        self.ids: list[str] = [name for pattern in patterns for name in fnmatch.filter(registered, pattern)]
-        if not self.ids:
-            raise ValueError(f"no registered environment matches {', '.join(patterns)}: is an --import missing?")
-        self._options = options
+    def __init__(self, gym: Gym) -> None:
+        self._arguments = (gym.ids, gym.imports, gym.options)
+        self._context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+        if sys.platform != "win32":
+            self._context.set_forkserver_preload(["gymnasium", "server.envhost.worker", *gym.imports])
 
-    def chosen(self, task: object) -> str:
-        """The id of a task: the first without one, a whole id, or the one id that ends so."""
-        if task is None:
-            return self.ids[0]
-        named = str(task)
-        ending: list[str] = [name for name in self.ids if name == named or name.endswith((f".{named}", f"/{named}"))]
-        if len(ending) != 1:
-            raise Refused("VALIDATION_ERROR", f"task: {named[:80]!r} is not one of the environments here")
-        return ending[0]
-
-    def make(self, name: str) -> Any:
-        """A fresh environment."""
-        return self._gymnasium.make(name, **self._options)
-
-    def action(self) -> dict[str, Any]:
-        """The JSON Schema of an action, from the first environment's space."""
-        environment = self.make(self.ids[0])
-        space = environment.action_space
-        environment.close()
-        return schema_of(space)
+    def process(self) -> tuple[BaseProcess, Connection]:
+        """A new process and the pipe to it."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=work, args=(theirs, *self._arguments), daemon=True)  # type: ignore[attr-defined]
+        process.start()
+        theirs.close()
+        return process, ours
 
 
 class Session:
-    """One client's environment, from its first reset to its end."""
+    """A process for one client; it is started by the first message."""
 
-    def __init__(self, gym: Gym) -> None:
-        self._gym = gym
-        self._name = ""
-        self._env: Any = None
-        self._steps = 0
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="environment")
+    def __init__(self, nursery: Nursery) -> None:
+        self._nursery = nursery
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pipe")
 
-    async def answer(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
-        """The reply to a message."""
-        calls: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "reset": self._reset,
-            "step": self._step,
-            "state": lambda data: {"step_count": self._steps, "task": self._name},
-        }
-        if kind not in calls:
-            raise Refused("UNKNOWN_TYPE", f"there is no {kind[:80]!r}: there are reset, step, state and close")
-        told = await asyncio.get_running_loop().run_in_executor(self._thread, calls[kind], data)
-        return {"type": "state" if kind == "state" else "observation", "data": told}
+    async def answer(self, kind: str, data: dict[str, Any]) -> Message:
+        """The reply of the process. Raises `Refused` where it has died."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, (kind, data))
 
-    async def aclose(self) -> bool:
-        """Close the environment; False where its thread hangs."""
-        closing = asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+    async def aclose(self) -> None:
+        """Let the process end, or end it."""
+        ending = asyncio.get_running_loop().run_in_executor(self._thread, self._end)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(ending), _CLOSING_SECONDS)
+        if self._process is not None and self._process.is_alive():
+            self._process.kill()
+        await ending
         self._thread.shutdown(wait=False)
+
+    def _ask(self, message: Message) -> Message:
+        if self._pipe is None:
+            self._process, self._pipe = self._nursery.process()
         try:
-            await asyncio.wait_for(asyncio.shield(closing), _CLOSING_SECONDS)
-        except TimeoutError:
-            closing.add_done_callback(lambda done: done.cancelled() or done.exception())
-            return False
-        except Exception as error:
-            print(f"envhost: {self._name} did not close: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        return True
+            self._pipe.send(message)
+            reply: Message = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise Refused("SESSION_ERROR", "the process of the environment has died") from error
+        return reply
 
-    def _reset(self, data: dict[str, Any]) -> dict[str, Any]:
-        seed = data.pop("seed", None)
-        data.pop("episode_id", None)
-        name = self._gym.chosen(data.pop("task", None))
-        if name != self._name or self._env is None:
-            self._close()
-            self._name, self._env = name, self._gym.make(name)
-        self._steps = 0
-        observation, _ = self._env.reset(seed=seed, options=data or None)
-        return {"observation": sendable(observation), "reward": None, "done": False}
-
-    def _step(self, data: dict[str, Any]) -> dict[str, Any]:
-        if self._env is None:
-            raise Refused("SESSION_ERROR", "there was no reset")
-        if "action" not in data:
-            raise Refused("VALIDATION_ERROR", "the field action is missing")
-        action = shaped(data["action"], self._env.action_space)
-        observation, reward, terminated, truncated, _ = self._env.step(action)
-        self._steps += 1
-        done = bool(terminated or truncated)
-        return {"observation": sendable(observation), "reward": float(reward), "done": done}
-
-    def _close(self) -> None:
-        environment, self._env = self._env, None
-        if environment is not None:
-            environment.close()
+    def _end(self) -> None:
+        if self._process is not None and self._pipe is not None:
+            with suppress(OSError):
+                self._pipe.send(None)
+            self._process.join(_CLOSING_SECONDS)
+            self._pipe.close()
