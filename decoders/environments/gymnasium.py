@@ -28,11 +28,11 @@ class Lane:
         self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    async def do(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises in the thread."""
+    def do(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """What `work` returns or raises in the thread, behind all that it was given before."""
         future: Future[T] = Future()
         self._tasks.put((future, work))
-        return await asyncio.wrap_future(future)
+        return asyncio.wrap_future(future)
 
     def end(self) -> None:
         """No more work."""

@@ -21,7 +21,7 @@ from decoders.environments import tools
 from decoders.environments.base import Observation
 from decoders.environments.options import OpenEnvOptions, Scalar
 from decoders.environments.remote import LARGEST, read
-from decoders.environments.wording import number, text_of
+from decoders.environments.wording import keyed_text, number, text_of
 
 _TO_SEE = frozenset({"VALIDATION_ERROR", "EXECUTION_ERROR", "INVALID_JSON"})
 """Errors that an agent may learn from; the others are the server's own."""
@@ -203,19 +203,25 @@ def _observation(data: Mapping[str, Any], *, tools: str = "", first: bool = Fals
         reward = number(data.get("reward"))
     except ValueError as error:
         raise _failed(str(error)) from error
-    text, trouble = text_of(seen), ""
-    if isinstance(seen, Mapping):
-        wrong = seen.get("error")
-        trouble = str(wrong.get("message", wrong)) if isinstance(wrong, Mapping) else str(wrong or "")
+    trouble = _trouble(seen) if isinstance(seen, Mapping) else ""
+    text = text_of(seen)
+    if trouble and isinstance(seen, Mapping):
+        text = "\n".join(filter(None, (trouble, keyed_text(seen))))
     goal = seen.get("goal") if first and isinstance(seen, Mapping) else None
     return Observation(
-        "\n".join(filter(None, (trouble, text))) if trouble not in text else text,
+        text,
         reward=reward,
         done=bool(data.get("done")),
         error=bool(trouble),
         goal=goal if isinstance(goal, str) else "",
         tools=tools,
     )
+
+
+def _trouble(seen: Mapping[str, Any]) -> str:
+    """What went wrong with the action, by the observation itself."""
+    wrong = seen.get("error")
+    return str(wrong.get("message", wrong)) if isinstance(wrong, Mapping) else str(wrong or "")
 
 
 def _instead_of_text(socket: aiohttp.ClientWebSocketResponse, message: aiohttp.WSMessage) -> str:

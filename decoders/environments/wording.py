@@ -17,11 +17,15 @@ def text_of(observation: Any) -> str:
     if isinstance(observation, str):
         return observation
     if isinstance(observation, Mapping):
-        for key in TEXT_KEYS:
-            if text := _inner(observation.get(key)):
-                return text
+        if text := keyed_text(observation):
+            return text
         observation = {key: value for key, value in observation.items() if key not in _UNREADABLE}
     return orjson.dumps(observation, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def keyed_text(observation: Mapping[str, Any]) -> str:
+    """The text under the first of the text keys that has any; empty without."""
+    return next(filter(None, (_inner(observation.get(key)) for key in TEXT_KEYS)), "")
 
 
 def blocks_text(blocks: Sequence[Any]) -> str:

@@ -16,6 +16,8 @@ from server.envhost.gym import Gym
 if TYPE_CHECKING:
     from server.envhost.host import Host
 
+_SHUTDOWN_SECONDS = 15.0
+"""More than a session takes to end a process that hangs."""
 KEY = "LONGTHINK_ENVHOST_KEY"
 """The environment variable with a key that clients then need."""
 
@@ -44,7 +46,7 @@ async def _serve(host: Host, address: str, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(host.app(), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(host.app(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     await web.TCPSite(runner, address, port).start()
     print(f"longthink envhost ws://{address}:{runner.addresses[0][1]}", flush=True)

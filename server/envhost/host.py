@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from server.envhost.session import Nursery, Session
 
 _LARGEST_REQUEST = 1024 * 1024
 _HEARTBEAT_SECONDS = 30.0
+_MOST_WAITING = 8
 
 
 class Host:
@@ -67,14 +69,16 @@ class Host:
             return socket
         self._open.add(socket)
         session = Session(self._nursery)
+        inbox: asyncio.Queue[object] = asyncio.Queue(_MOST_WAITING)
+        answering = asyncio.ensure_future(_answer(session, socket, inbox))
         try:
-            with suppress(ConnectionError):
-                async for message in socket:
-                    reply = await _reply(session, message.data)
-                    if reply is None:
-                        break
-                    await socket.send_json(reply)
+            # reading goes on while an answer is made: a client that leaves in the middle is noticed
+            async for message in socket:
+                await inbox.put(message.data)
+                if answering.done():
+                    break
         finally:
+            answering.cancel()
             await session.aclose()
             self._open.discard(socket)
         return socket
@@ -82,6 +86,14 @@ class Host:
     async def _hang_up(self, app: web.Application) -> None:
         for socket in list(self._open):
             await socket.close()
+
+
+async def _answer(session: Session, socket: web.WebSocketResponse, inbox: asyncio.Queue[object]) -> None:
+    """Answer one message after the other, up to the one that says goodbye."""
+    with suppress(ConnectionError):
+        while (reply := await _reply(session, await inbox.get())) is not None:
+            await socket.send_json(reply)
+    await socket.close()
 
 
 async def _reply(session: Session, text: object) -> dict[str, Any] | None:
