@@ -4,11 +4,24 @@ import os
 
 import pytest
 
+from tests.environments.support import Family
+
 
 @pytest.fixture
-def mark(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Something that all processes begun in this test have in their environment."""
-    text = f"LONGTHINK_TEST_MARK={os.urandom(8).hex()}"
-    name, _, value = text.partition("=")
-    monkeypatch.setenv(name, value)
-    return text
+def family(monkeypatch: pytest.MonkeyPatch) -> Family:
+    """The processes begun in this test."""
+    value = os.urandom(8).hex()
+    monkeypatch.setenv("LONGTHINK_TEST_MARK", value)
+    return Family(f"LONGTHINK_TEST_MARK={value}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> None:
+    """A real browser."""
+    pytest.importorskip("playwright", reason="pip install playwright")
+    from decoders.environments.browser.chromium import find
+
+    try:
+        find(None)
+    except ValueError as error:
+        pytest.skip(str(error))

@@ -32,26 +32,41 @@ async def opened(options: Options, **reset: Any) -> AsyncGenerator[Environment, 
         await environments.aclose()
 
 
-def relatives(mark: str) -> list[str]:
-    """The command lines of processes that have the mark in their environment, this one left out."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            marked = mark.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid()
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if marked and command:
-            found.append(f"{folder.name} {command[:80]}")
-    return found
+class Family:
+    """The processes that a test has begun, found by something in their environment, and those in their sessions.
+
+    Chromium's inner processes write over their environment, but keep the session of the browser; that is learned
+    whenever `members` is asked while the browser lives.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark.encode()
+        self._sessions: set[int] = set()
+
+    def members(self, word: str = "") -> dict[int, str]:
+        """Command lines by process id, of those that have the word."""
+        found = [seen for folder in Path("/proc").glob("[0-9]*") if (seen := _process(folder))]
+        ours = os.getsid(0)
+        marked = {pid for pid, _, _, environment in found if self._mark in environment and pid != os.getpid()}
+        self._sessions |= {session for pid, session, _, _ in found if pid in marked and session != ours}
+        kin = {pid: command for pid, session, command, _ in found if pid in marked or session in self._sessions}
+        return {pid: command for pid, command in kin.items() if command and word in command}
+
+    async def gone(self) -> None:
+        """Wait until none is left."""
+        await until(lambda: not self.members())
+
+
+def _process(folder: Path) -> tuple[int, int, str, bytes] | None:
+    try:
+        session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+        command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return int(folder.name), session, command, (folder / "environ").read_bytes()
+    except OSError:
+        return None
 
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that nobody tells."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.02)
-
-
-async def gone(mark: str, word: str = "") -> None:
-    """Wait until no process with the mark is left whose command line has the word."""
-    await until(lambda: not any(word in line for line in relatives(mark)))

@@ -18,7 +18,7 @@ from decoders.core.errors import EnvironmentFailed
 from decoders.environments.base import Observation
 from decoders.environments.catalogue import Environments
 from decoders.environments.options import OpenEnvOptions
-from tests.environments.support import gone, opened, relatives, run, until
+from tests.environments.support import Family, opened, run, until
 
 pytest.importorskip("gymnasium", reason="pip install gymnasium")
 
@@ -73,22 +73,22 @@ def test_what_goes_wrong_inside_is_something_to_see(parrots: str) -> None:
 
 
 @pytest.mark.parametrize(("action", "told"), [("die", "has died"), ("hang", "did not answer within 0.5 s")])
-def test_an_environment_that_dies_or_hangs_takes_nobody_along(action: str, told: str, mark: str) -> None:
+def test_an_environment_that_dies_or_hangs_takes_nobody_along(action: str, told: str, family: Family) -> None:
     async def main(url: str) -> None:
         async with opened(options(url)) as other:
             await other.start()
-            before = len(relatives(mark))
+            before = len(family.members())
             async with opened(options(url, step_seconds=0.5)) as episode:
                 await episode.start()
-                assert len(relatives(mark)) == before + 1
+                assert len(family.members()) == before + 1
                 with pytest.raises(EnvironmentFailed, match=told):
                     await episode.step(action)
-            await until(lambda: len(relatives(mark)) == before)
+            await until(lambda: len(family.members()) == before)
             assert (await other.step("a")).text == "you said a"
 
     with hosting("tests/Parrot-v0") as url:
         run(main(url))
-    run(gone(mark))
+    run(family.gone())
 
 
 def test_another_environment_by_its_name(parrots: str) -> None:
@@ -141,15 +141,15 @@ def test_who_may_connect() -> None:
         assert httpx.get(f"{place}/schema", headers={**allowed, "Origin": "http://evil"}).status_code == 403
 
 
-def test_no_process_is_left(mark: str) -> None:
+def test_no_process_is_left(family: Family) -> None:
     async def main(url: str) -> None:
         async with opened(options(url)) as episode:
             await episode.start()
-            assert relatives(mark)
+            assert family.members()
 
     with hosting("tests/Parrot-v0") as url:
         run(main(url))
-    run(gone(mark))
+    run(family.gone())
 
 
 def test_a_mistake_on_the_command_line(capfd: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,8 @@ _PAINTED = """() => new Promise(done => {
     setTimeout(done, 100);
     requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 0)));
 })"""
+_HEADROOM = 600
+"""Characters of an observation that are not the page's: address, title and notes."""
 _MOVED = ("Execution context was destroyed", "Cannot find context", "Frame was detached", "navigat")
 _GONE = ("crashed", "has been closed", "Target closed", "Browser closed", "Connection closed", "Connection terminated")
 
@@ -78,7 +80,7 @@ class Tab:
 
     async def look(self) -> View:
         """What the page shows now."""
-        wanted = {**self._task.view, "limit": self._limit}
+        wanted = {**self._task.view, "limit": max(self._limit - _HEADROOM, self._limit // 2)}
         try:
             async with asyncio.timeout(self._seconds):
                 while True:

@@ -2,7 +2,8 @@
 // Rule: looking changes nothing in the page; the numbers live in the array that is returned, not in the document.
 ({ every, skip, limit, attribute }) => {
   const lines = [], elements = [];
-  let size = 0, above = 0, below = 0, reward = null;
+  let size = 0, above = 0, full = false;
+  const judged = attribute && document.querySelector(`[${CSS.escape(attribute)}]`);
   const OWN_ROLE = {
     A: "link", BUTTON: "button", SELECT: "combobox", TEXTAREA: "textbox", SUMMARY: "button", OPTION: "option",
     IMG: "image", IFRAME: "frame", CANVAS: "canvas",
@@ -65,7 +66,7 @@
   const add = (element, text, numbered) => {
     const box = element.getBoundingClientRect();
     if (box.bottom <= 0) { above += 1; return; }
-    if (size >= limit) { below += 1; return; }
+    if (size + text.length > limit) { full = true; return; }
     let line = text;
     if (numbered) {
       elements.push(element);
@@ -84,15 +85,15 @@
     && getComputedStyle(element.parentElement).cursor !== "pointer";
 
   const walk = (node) => {
+    if (full) return;
     if (node.nodeType === Node.TEXT_NODE) {
       const text = squeeze(node.data), parent = node.parentElement;
-      if (text && parent && shown(parent)) add(parent, every ? `text ${quote(text)}` : text, every);
+      if (text && parent && shown(parent)) add(parent, every ? `text ${quote(text)}` : text.slice(0, 2000), every);
       return;
     }
     if (node.nodeType !== Node.ELEMENT_NODE && node.nodeType !== Node.DOCUMENT_FRAGMENT_NODE) return;
     if (node.nodeType === Node.ELEMENT_NODE) {
       if (SILENT.has(node.tagName) || (skip && node.matches(skip)) || node.getAttribute("aria-hidden") === "true") return;
-      if (attribute && node.hasAttribute(attribute)) reward = node.getAttribute(attribute);
       if (SHAPES.has(node.tagName)) { if (shown(node)) add(node, shape(node), true); return; }
       const kind = role(node);
       if (kind && shown(node)) {
@@ -120,6 +121,7 @@
   const notes = [];
   if (above) notes.push(`(${above} lines above: scroll up)`);
   notes.push(...lines);
-  if (below) notes.push(`(${below} lines below: scroll down)`);
-  return { text: notes.join("\n"), url: location.href, title: document.title, elements, reward };
+  if (full) notes.push("(more below: scroll down)");
+  const reward = judged ? judged.getAttribute(attribute) : null;
+  return { text: notes.join("\n"), url: location.href, title: document.title.slice(0, 200), elements, reward };
 }
