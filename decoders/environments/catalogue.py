@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from decoders.core.errors import InvalidRequest
 from decoders.environments.base import Environment, EnvironmentFactory
 from decoders.environments.guard import Guarded
-from decoders.environments.options import Options, Scalar
+from decoders.environments.options import McpOptions, Options, Scalar
 
 _MOST_ARGUMENTS = 16
 _LONGEST = 2000
@@ -33,8 +33,8 @@ class Source(Protocol):
         ...
 
 
-class Environments(Mapping[str, EnvironmentFactory]):
-    """The configured environments. Raises `ValueError`, for the operator, where one cannot work."""
+class Catalogue(Mapping[str, EnvironmentFactory]):
+    """The configured environments as factories. Raises `ValueError`, for the operator, where one cannot work."""
 
     def __init__(self, configured: Mapping[str, Options]) -> None:
         self._factories: dict[str, _Factory] = {}
@@ -43,7 +43,10 @@ class Environments(Mapping[str, EnvironmentFactory]):
                 source = _SOURCES[getattr(options, "kind", "")](options)
             except (ValueError, ImportError) as error:
                 raise ValueError(f"environments.{name}: {error}") from error
-            self._factories[name] = _Factory(name, source, options)
+            if isinstance(options, McpOptions):
+                self._factories[name] = _Toolbox(name, source, options)
+            else:
+                self._factories[name] = _Factory(name, source, options)
 
     async def open(self, name: str, reset: Mapping[str, Any] | None = None) -> Environment:
         """An episode that has not started. Raises `InvalidRequest`, param `environment`."""
@@ -82,6 +85,14 @@ class _Factory:
     async def aclose(self) -> None:
         await asyncio.gather(*(episode.aclose() for episode in list(self._open)))
         await self._source.aclose()
+
+
+class _Toolbox(_Factory):
+    """What `Toolbox` asks for beyond a factory."""
+
+    def __init__(self, name: str, source: Source, options: McpOptions) -> None:
+        super().__init__(name, source, options)
+        self.url = options.url
 
 
 def checked(reset: Mapping[str, Any]) -> dict[str, Scalar]:

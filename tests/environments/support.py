@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from decoders.environments.base import Environment
-from decoders.environments.catalogue import Environments
+from decoders.environments.catalogue import Catalogue
 from decoders.environments.options import Options
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ def run(main: Coroutine[Any, Any, T], seconds: float = 60) -> T:
 @asynccontextmanager
 async def opened(options: Options, **reset: Any) -> AsyncGenerator[Environment, None]:
     """An episode of the one environment that is configured so; everything is closed behind it."""
-    environments = Environments({"here": options})
+    environments = Catalogue({"here": options})
     try:
         episode = await environments.open("here", reset)
         yield episode

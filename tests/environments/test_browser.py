@@ -16,7 +16,7 @@ from aiohttp import web
 
 from decoders.core.errors import EnvironmentFailed
 from decoders.environments.base import Environment, Observation
-from decoders.environments.catalogue import Environments
+from decoders.environments.catalogue import Catalogue
 from decoders.environments.options import BrowserOptions
 from tests.environments.support import Family, opened, run, until
 
@@ -221,7 +221,7 @@ def test_a_large_page_is_cut() -> None:
 def test_a_page_that_hangs_ends_the_episode_and_no_other(family: Family) -> None:
     async def main() -> None:
         async with site() as pages:
-            environments = Environments({"web": options(pages, action_seconds=0.5)})
+            environments = Catalogue({"web": options(pages, action_seconds=0.5)})
             first, second = await environments.open("web"), await environments.open("web")
             begun, _ = await first.start(), await second.start()
             assert family.members("--type=renderer")
@@ -240,7 +240,7 @@ def test_a_page_that_hangs_ends_the_episode_and_no_other(family: Family) -> None
 def test_a_page_or_browser_that_is_killed_is_a_failure_and_the_next_episode_works(kind: str, family: Family) -> None:
     async def main() -> None:
         async with site() as pages:
-            environments = Environments({"web": options(pages)})
+            environments = Catalogue({"web": options(pages)})
             episode = await environments.open("web")
             await episode.start()
             for process in family.members(kind):
@@ -259,7 +259,7 @@ def test_a_page_or_browser_that_is_killed_is_a_failure_and_the_next_episode_work
 def test_a_cancelled_episode_leaves_no_browser(moment: str, family: Family) -> None:
     async def main() -> None:
         async with site() as pages:
-            environments = Environments({"web": options(pages, action_seconds=10)})
+            environments = Catalogue({"web": options(pages, action_seconds=10)})
             episode = await environments.open("web")
             if moment == "start":
                 task = asyncio.ensure_future(episode.start())
@@ -281,12 +281,12 @@ def test_a_cancelled_episode_leaves_no_browser(moment: str, family: Family) -> N
 
 ABANDONED = """
 import asyncio
-from decoders.environments.catalogue import Environments
+from decoders.environments.catalogue import Catalogue
 from decoders.environments.options import BrowserOptions
 
 async def main():
     options = BrowserOptions(kind="browser", task="miniwob", tasks=["click-test"])
-    await (await Environments({"web": options}).open("web")).start()
+    await (await Catalogue({"web": options}).open("web")).start()
     print("started", flush=True)
     await asyncio.Event().wait()
 
@@ -308,4 +308,4 @@ def test_mistakes_in_the_configuration() -> None:
     for fields in ({"start": []}, {"start": ["ftp://x"]}, {"hosts": ["a b"]}, {"executable": "/nowhere"}):
         given = {"kind": "browser", "start": ["http://127.0.0.1"], **fields}
         with pytest.raises(ValueError, match=rf"environments\.web: {next(iter(fields))}"):
-            Environments({"web": BrowserOptions.model_validate(given)})
+            Catalogue({"web": BrowserOptions.model_validate(given)})

@@ -16,7 +16,7 @@ import pytest
 
 from decoders.core.errors import EnvironmentFailed
 from decoders.environments.base import Observation
-from decoders.environments.catalogue import Environments
+from decoders.environments.catalogue import Catalogue
 from decoders.environments.options import OpenEnvOptions
 from tests.environments.support import Family, opened, run, until
 
@@ -93,7 +93,7 @@ def test_an_environment_that_dies_or_hangs_takes_nobody_along(action: str, told:
 
 def test_another_environment_by_its_name(parrots: str) -> None:
     async def main() -> None:
-        environments = Environments({"here": options(parrots)})
+        environments = Catalogue({"here": options(parrots)})
         counter = await environments.open("here", {"task": "Parrot-v0"})
         await counter.start()
         nobody = await environments.open("here", {"task": "Nobody-v0"})
@@ -106,7 +106,7 @@ def test_another_environment_by_its_name(parrots: str) -> None:
 
 def test_sessions_are_as_many_as_were_allowed() -> None:
     async def main(url: str) -> None:
-        environments = Environments({"here": options(url)})
+        environments = Catalogue({"here": options(url)})
         first, second, third = [await environments.open("here") for _ in range(3)]
         await asyncio.gather(first.start(), second.start())
         with pytest.raises(EnvironmentFailed, match="CAPACITY_REACHED"):

@@ -10,7 +10,7 @@ import pytest
 
 from decoders.core.errors import EnvironmentFailed
 from decoders.environments.base import Observation
-from decoders.environments.catalogue import Environments
+from decoders.environments.catalogue import Catalogue
 from decoders.environments.options import GymnasiumOptions
 from tests.environments.support import opened, run, until
 
@@ -63,7 +63,7 @@ def test_a_failure_ends_the_episode(action: str, told: str, monkeypatch: pytest.
 
 def test_episodes_side_by_side_have_threads_of_their_own_and_leave_them() -> None:
     async def main() -> None:
-        environments = Environments({"parrot": parrot()})
+        environments = Catalogue({"parrot": parrot()})
         before = lanes()
         episodes = [await environments.open("parrot") for _ in range(4)]
         await asyncio.gather(*(episode.start() for episode in episodes))
@@ -91,4 +91,4 @@ def test_what_is_not_text_is_refused_by_name() -> None:
 @pytest.mark.parametrize("fields", [{"id": "tests/Nobody-v0"}, {"import": ["tests.environments.nowhere"]}])
 def test_a_mistake_in_the_configuration_is_found_before_any_episode(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"environments\.here: .*(Nobody|nowhere)"):
-        Environments({"here": parrot(**fields)})
+        Catalogue({"here": parrot(**fields)})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from decoders.core.errors import InvalidRequest
-from decoders.environments.catalogue import Environments
+from decoders.environments.catalogue import Catalogue
 from decoders.environments.options import BrowserOptions
 from tests.environments.miniwob_policies import POLICIES
 from tests.environments.support import Family, opened, run
@@ -23,7 +23,7 @@ def options(**fields: Any) -> BrowserOptions:
     return BrowserOptions.model_validate({"kind": "browser", "task": "miniwob", "max_concurrent": 4, **fields})
 
 
-async def play(environments: Environments, task: str, seed: int) -> float | None:
+async def play(environments: Catalogue, task: str, seed: int) -> float | None:
     """The reward at the end."""
     episode = await environments.open("web", {"task": task, "seed": seed})
     try:
@@ -39,7 +39,7 @@ async def play(environments: Environments, task: str, seed: int) -> float | None
 
 def test_every_policy_solves_its_task(family: Family) -> None:
     async def main() -> dict[str, float | None]:
-        environments = Environments({"web": options()})
+        environments = Catalogue({"web": options()})
         rewards = await asyncio.gather(*(play(environments, task, 1) for task in POLICIES))
         await environments.aclose()
         await family.gone()
@@ -96,4 +96,4 @@ def test_tasks_are_those_of_the_configuration() -> None:
 
 def test_tasks_that_there_are_not() -> None:
     with pytest.raises(ValueError, match="click-nothing"):
-        Environments({"web": options(tasks=["click-nothing"])})
+        Catalogue({"web": options(tasks=["click-nothing"])})
