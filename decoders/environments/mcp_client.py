@@ -116,6 +116,8 @@ class McpClient:
         try:
             given = await self._request("tools/call", {"name": name, "arguments": arguments}, name, headers)
         except Refused as error:
+            if isinstance(error.code, int) and error.code >= 400:
+                raise _failed(f"failed: {error}") from error
             return Result(str(error), error=True)
         if given.get("resultType", "complete") != "complete":
             return Result("the tool asks for more than its arguments, which cannot be given here", error=True)

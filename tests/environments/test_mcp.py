@@ -269,6 +269,7 @@ def test_other_messages_in_a_stream_are_passed_over() -> None:
         (lambda: _events("data: {"), "not JSON"),
         (lambda: _events("data: {}"), "before the result"),
         (lambda: web.Response(status=401), "refuses access"),
+        (lambda: web.Response(status=503, text="later"), r"refused the request \(503\)"),
     ],
 )
 def test_what_is_not_the_protocol_ends_the_episode(reply: Callable[[], web.Response], told: str) -> None:

@@ -35,6 +35,7 @@ class Hosts:
 
     def __init__(self, patterns: Iterable[str], *, private: bool) -> None:
         self.patterns = [pattern.lower() for pattern in patterns]
+        self._addresses = {pattern for pattern in self.patterns if _is_address(pattern)}
         self._private = private
         self._public: dict[str, bool] = {}
 
@@ -46,12 +47,7 @@ class Hosts:
         host = (address.hostname or "").rstrip(".")
         if not any(_matches(host, pattern) for pattern in self.patterns):
             return False
-        return self._private or host in self.patterns_of_addresses or await self._is_public(host)
-
-    @property
-    def patterns_of_addresses(self) -> set[str]:
-        """The addresses that the operator has written as such."""
-        return {pattern for pattern in self.patterns if _is_address(pattern)}
+        return self._private or host in self._addresses or await self._is_public(host)
 
     async def _is_public(self, host: str) -> bool:
         if host not in self._public:

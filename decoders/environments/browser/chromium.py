@@ -6,10 +6,10 @@ Rule: it is started for the first context and ended with the last one. Playwrigh
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 _FLAGS = (
     "--disable-quic",
+    "--no-proxy-server",  # a proxy would resolve names itself, those that are kept out as well
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
@@ -29,6 +30,8 @@ _FLAGS = (
     "--dns-prefetch-disable",
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
 )
+
+log = logging.getLogger("longthink")
 
 
 def find(wanted: Path | None) -> Path:
@@ -65,8 +68,7 @@ class Chromium:
                 context = await asyncio.shield(opening)
             except asyncio.CancelledError:
                 # the context comes into being all the same, and nobody else knows of it
-                with suppress(Exception):
-                    await (await opening).close()
+                await _quietly(_close_late(opening))
                 if not self._contexts:
                     await self._end()
                 raise
@@ -76,7 +78,7 @@ class Chromium:
     async def leave(self, context: BrowserContext) -> None:
         """Close a context, and the browser with the last one."""
         try:
-            await context.close()
+            await _quietly(context.close())
         finally:
             self._contexts.discard(context)
             async with self._changing:
@@ -107,8 +109,7 @@ class Chromium:
             )
             self._browser = await launching
         except BaseException as error:
-            with suppress(Exception):
-                self._playwright = await starting
+            await _quietly(self._take(starting))
             await self._end()
             if isinstance(error, Error):
                 raise EnvironmentFailed(f"the browser does not start: {error.message}"[:500]) from error
@@ -118,7 +119,21 @@ class Chromium:
         browser, self._browser = self._browser, None
         playwright, self._playwright = self._playwright, None
         if browser is not None:
-            with suppress(Exception):
-                await browser.close()
+            await _quietly(browser.close())
         if playwright is not None:
-            await playwright.stop()
+            await _quietly(playwright.stop())
+
+    async def _take(self, starting: Awaitable[Playwright]) -> None:
+        self._playwright = await starting
+
+
+async def _close_late(opening: Awaitable[BrowserContext]) -> None:
+    await (await opening).close()
+
+
+async def _quietly(work: Awaitable[None]) -> None:
+    """Do what may fail because it is done already: what is being ended may have died by itself."""
+    try:
+        await work
+    except Exception as error:
+        log.debug("the browser ended by itself: %s: %s", type(error).__name__, error)

@@ -143,11 +143,12 @@ class PagesTasks:
         for url in options.start:
             if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
                 raise ValueError(f"start: {url!r} is not an http(s) URL")
-        for host in options.hosts:
-            if not re.fullmatch(r"(\*\.)?[\w.:-]+", host):
-                raise ValueError(f"hosts: {host!r} is no name of a host")
         self._options = options
         self.hosts = tuple(options.hosts or dict.fromkeys(str(urlsplit(url).hostname) for url in options.start))
+        for host in self.hosts:
+            # the names are written into a rule of the browser, where a comma would begin another
+            if not re.fullmatch(r"(\*\.)?[\w.:-]+", host):
+                raise ValueError(f"hosts: {host!r} is no name of a host")
         self._access = Hosts(self.hosts, private=options.private)
 
     def task(self, reset: Mapping[str, Scalar]) -> Pages:
