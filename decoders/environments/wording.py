@@ -20,6 +20,8 @@ def text_of(observation: Any) -> str:
         if text := keyed_text(observation):
             return text
         observation = {key: value for key, value in observation.items() if key not in _UNREADABLE}
+        if not observation:
+            return ""
     return orjson.dumps(observation, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 

@@ -109,7 +109,8 @@ def arithmetic(goal: str, page: str) -> str:
     match = re.search(r"(\d+) ([-+x]) (\d+) =", page)
     assert match is not None
     left, right = int(match[1]), int(match[3])
-    return str({"+": left + right, "-": left - right, "x": left * right}[match[2]])
+    result: int = {"+": left + right, "-": left - right, "x": left * right}[match[2]]
+    return str(result)
 
 
 def checkboxes(goal: str, page: str, done: Sequence[str]) -> str:
