@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from decoders.core.errors import EnvironmentFailed, InvalidRequest
@@ -271,3 +274,30 @@ def test_mistakes_in_the_file(tmp_path: Path, table: str, told: str) -> None:
 def test_mistakes_that_are_found_at_the_start(options: Callable[[], Options]) -> None:
     with pytest.raises(ValueError, match=r"environments\.here: "):
         Catalogue({"here": options()})
+
+
+def test_the_server_acts_in_what_its_file_names(tmp_path: Path) -> None:
+    pytest.importorskip("gymnasium", reason="pip install gymnasium")
+    file = tmp_path / "server.toml"
+    parrot = 'kind = "gymnasium"\nid = "tests/Parrot-v0"\nimport = ["tests.environments.worlds"]'
+    file.write_text(f'engine = "scripted"\nport = 0\n[environments.parrot]\n{parrot}\n')
+    command = [sys.executable, "-m", "server", "serve", "--config", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[1]
+        body = {"decoder": {"name": "tti", "max_steps": 1}, "environment": {"name": "parrot", "reset": {"seed": 7}}}
+        asked = {"model": "scripted", "messages": [{"role": "user", "content": "talk"}], **body}
+        reply = httpx.post(f"{url}/chat/completions", json=asked, timeout=30)
+        process.terminate()
+        assert process.wait(30) == 0
+    assert reply.status_code == 200, reply.text
+    assert "hello 7 []" in reply.json()["choices"][0]["message"]["reasoning"]
+
+
+def test_a_mistake_in_the_file_stops_the_server_at_its_start(tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text('engine = "scripted"\nport = 0\n[environments.here]\nkind = "browser"\n')
+    command = [sys.executable, "-m", "server", "serve", "--config", str(file)]
+    stopped = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert stopped.returncode == 2
+    assert "environments.here: start: a URL is needed" in stopped.stderr
