@@ -15,6 +15,7 @@ _COMMANDS = {
     "keys": ("server.admission.command", "make, list and revoke the API keys of a server"),
     "train": ("training.__main__", "train a checkpoint for the decoders"),
     "bench": ("benchmarks.__main__", "measure accuracy and speed of a server"),
+    "envhost": ("server.envhost", "offer Gymnasium environments to servers, from their own virtual environment"),
 }
 
 

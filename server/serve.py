@@ -19,6 +19,7 @@ import uvicorn
 from decoders import registry
 from decoders.core.errors import LongThinkError
 from decoders.core.task import Model
+from decoders.environments.catalogue import Catalogue
 from decoders.prompts import Pack
 from server import engines, logs, transport
 from server.app import create_app
@@ -68,9 +69,10 @@ async def load_models(settings: Settings) -> dict[str, Model]:
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     began = time.monotonic()
+    environments = Catalogue(settings.environments)
     served = await load_models(settings)
     connections = Connections(settings.max_requests)
-    app = create_app(settings, served, connections)
+    app = create_app(settings, served, connections, environments=environments)
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
@@ -83,7 +85,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     # no log_config: uvicorn's lines go out with ours
     more = {"log_level": level, "log_config": None, "timeout_graceful_shutdown": _CUT_OFF_SECONDS}
     config = transport.config(app, settings, **more)
-    await _Server(config, connections, settings.drain_seconds, announce).serve(sockets=[listener])
+    try:
+        await _Server(config, connections, settings.drain_seconds, announce).serve(sockets=[listener])
+    finally:
+        await environments.aclose()
 
 
 class _Server(uvicorn.Server):

@@ -23,6 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from decoders.environments.options import EnvironmentOptions
 from server.aliases import Alias
 from server.budgets import Effort
 
@@ -173,6 +174,8 @@ class Settings(ModelOptions, BaseSettings):
     """More models to serve, by name: tables [models.NAME] of the file."""
     aliases: dict[str, Alias] = {}
     """Further names of models, each with a decoder, options and an environment: tables [aliases.NAME] of the file."""
+    environments: dict[str, EnvironmentOptions] = {}
+    """Environments that requests may name for a decoder to act in: tables [environments.NAME] of the file."""
     decoder: str = "direct"
     """The decoder of requests that name none."""
     max_budget: int = Field(default=32_768, ge=1)
