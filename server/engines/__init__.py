@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from decoders.core.engine import Engine
 
 if TYPE_CHECKING:
-    from server.settings import ModelOptions
+    from server.model_options import ModelOptions
 
 __all__ = ["NAMES", "open_engines"]
 
@@ -18,7 +18,7 @@ Engines = Mapping[str, Engine]
 
 
 async def _embedded(options: ModelOptions) -> Engines:
-    from server.settings import SHIPPED
+    from server.model_options import SHIPPED
 
     folder = Path(options.model or SHIPPED)
     if not (folder / "config.json").is_file():

@@ -14,7 +14,7 @@ from decoders.core.messages import Message, Prompt
 from decoders.prompts import FOLDER, Pack
 from decoders.prompts.sandbox import Exceeded, Sandbox, render
 from server.engines.embedded.tokenizer import ChatTokenizer
-from server.settings import SHIPPED
+from server.model_options import SHIPPED
 
 RUNAWAYS = [
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",

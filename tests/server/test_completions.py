@@ -18,7 +18,8 @@ from decoders.core.engine import Tokenizing
 from server.api.completions import CompletionRequest
 from server.engines.embedded import EmbeddedEngine
 from server.engines.scripted import ScriptedEngine
-from server.settings import SHIPPED, Settings
+from server.model_options import SHIPPED
+from server.settings import Settings
 from tests.server.conftest import Live, serving
 
 REPLY = "<think>one two</think>three four"

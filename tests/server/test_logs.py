@@ -17,7 +17,8 @@ import pytest
 from server import logs
 from server.context import Origin, on_behalf_of
 from server.engines.scripted import ScriptedEngine
-from server.settings import ModelOptions, Settings, UpstreamHost
+from server.model_options import ModelOptions, UpstreamHost
+from server.settings import Settings
 from tests.server.conftest import HELLO, Live, own_logging, serving
 from tests.server.test_command import command
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import UpstreamHost, load
+from server.model_options import UpstreamHost
+from server.settings import load
 
 
 @pytest.fixture(autouse=True)

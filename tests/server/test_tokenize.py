@@ -12,7 +12,7 @@ import pytest
 
 from server.engines.embedded import EmbeddedEngine
 from server.engines.scripted import ScriptedEngine
-from server.settings import SHIPPED
+from server.model_options import SHIPPED
 from tests.server.conftest import Live, serving
 
 CHAT = [{"role": "user", "content": "Use 12 11 8 6 to make 30."}]

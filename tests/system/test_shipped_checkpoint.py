@@ -21,7 +21,7 @@ from benchmarks.tasks.countdown import Problem, problems
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.prompts import Pack
 from server.engines.embedded import EmbeddedEngine
-from server.settings import SHIPPED
+from server.model_options import SHIPPED
 
 
 @pytest.fixture(scope="module")

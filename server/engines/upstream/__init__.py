@@ -11,7 +11,7 @@ from server.engines.upstream.engine import UpstreamEngine
 from server.engines.upstream.host import Host
 
 if TYPE_CHECKING:
-    from server.settings import ModelOptions
+    from server.model_options import ModelOptions
 
 __all__ = ["Cluster", "UpstreamEngine", "connect"]
 

@@ -20,7 +20,7 @@ from server.engines.upstream.failures import Setback, backoff, room
 from server.engines.upstream.host import Host, Outcome
 from server.engines.upstream.pool import Pool
 from server.engines.upstream.tokens import tokenize
-from server.settings import UpstreamOptions
+from server.model_options import UpstreamOptions
 
 log = logging.getLogger("longthink")
 

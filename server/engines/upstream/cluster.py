@@ -11,7 +11,7 @@ from server.engines.upstream.failures import Setback
 from server.engines.upstream.health import discover, watch
 from server.engines.upstream.host import Host
 from server.engines.upstream.pool import Pool
-from server.settings import UpstreamOptions
+from server.model_options import UpstreamOptions
 
 
 class User(Protocol):

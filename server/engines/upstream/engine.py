@@ -18,7 +18,7 @@ from server.engines.upstream.failures import Setback
 from server.engines.upstream.host import Host
 from server.engines.upstream.merging import merge
 from server.engines.upstream.tokens import detokenize, tokenize
-from server.settings import UpstreamOptions
+from server.model_options import UpstreamOptions
 
 
 class UpstreamEngine:

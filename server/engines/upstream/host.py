@@ -28,7 +28,7 @@ from server.engines.upstream.dialects import DIALECTS, Dialect
 from server.engines.upstream.events import EventReader, decode
 from server.engines.upstream.failures import Setback, status_error
 from server.engines.upstream.reply import Reply
-from server.settings import UpstreamHost, UpstreamOptions
+from server.model_options import UpstreamHost, UpstreamOptions
 
 Outcome = Literal["success", "refused", "busy", "failed", "broken", "cancelled"]
 """How a call ended: `refused` as the caller's mistake, `failed` before its first token, `broken` after it."""

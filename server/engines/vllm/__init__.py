@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from decoders.core.engine import Engine
 
 if TYPE_CHECKING:
-    from server.settings import ModelOptions
+    from server.model_options import ModelOptions
 
 __all__ = ["start"]
 

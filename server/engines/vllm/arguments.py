@@ -20,7 +20,7 @@ from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.utils.import_utils import import_plugin
 
-from server.settings import SHIPPED
+from server.model_options import SHIPPED
 
 _FRONT_END = {
     "chat_template",

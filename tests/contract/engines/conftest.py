@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import SHIPPED
+from server.model_options import SHIPPED
 from tests.contract.engines.support import KINDS, Runner, Subject, network, opened
 from tests.engines.support import save
 

@@ -12,7 +12,8 @@ import pytest
 from decoders.core.errors import InvalidRequest
 from decoders.core.messages import Attachment, Message, Prompt, Sampling
 from server.engines import open_engines
-from server.settings import SHIPPED, load
+from server.model_options import SHIPPED
+from server.settings import load
 from tests.contract.engines.support import (
     HAS_VLLM,
     QUESTIONS,

@@ -15,7 +15,7 @@ from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.recorder import Recorder
 from decoders.core.trace import Completion
 from server.engines.upstream import UpstreamEngine, connect
-from server.settings import ModelOptions, UpstreamHost
+from server.model_options import ModelOptions, UpstreamHost
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import pytest
 
 from decoders.core.errors import EngineUnavailable, InvalidRequest
 from server.engines.upstream import connect
-from server.settings import ModelOptions, UpstreamHost
+from server.model_options import ModelOptions, UpstreamHost
 from tests.engines.upstream.support import HELLO, QUICK, Upstream, complete, engine, engines, fail, run, say, until
 
 

@@ -14,7 +14,7 @@ from server.engines.upstream.body import Call
 from server.engines.upstream.failures import Setback
 from server.engines.upstream.host import Host
 from server.engines.upstream.pool import Pool
-from server.settings import UpstreamHost, UpstreamOptions
+from server.model_options import UpstreamHost, UpstreamOptions
 from tests.engines.upstream.support import HELLO, Upstream, complete, engine, run, say
 
 LONG = "The quick brown fox. " * 100

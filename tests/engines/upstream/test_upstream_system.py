@@ -17,7 +17,7 @@ from decoders.core.messages import Message, Prompt
 from decoders.core.task import Model
 from decoders.prompts import Pack
 from server.engines.upstream import connect
-from server.settings import ModelOptions
+from server.model_options import ModelOptions
 from tests.engines.upstream.support import QUICK, complete, run
 from tests.server.conftest import Live, serving
 
