@@ -8,6 +8,7 @@ import pytest
 
 from server.engines.scripted import ScriptedEngine
 from tests.contract.stores.support import MISSING, RedisServer, redis_is_missing, redis_server
+from tests.environments.conftest import chromium as chromium
 from tests.server.conftest import Live, serving
 from tests.system.fleet import speak
 
