@@ -1,12 +1,13 @@
-"""The shipped model before training: its vocabulary, tokenizer, chat template and Qwen3 configuration.
+"""The shipped models before training: vocabulary, tokenizer, chat template and Qwen3 configuration.
 
-Every word and every number up to 60 is one token. The folder that `save` writes is a plain Hugging Face checkpoint:
-transformers and vLLM load it unchanged.
+Every word and every number that a task has is one token. The folder that `save` writes is a plain Hugging Face
+checkpoint: transformers and vLLM load it unchanged.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ WORDS = (
     *"user assistant system use to make try left target x yes no at after answer progress none".split(),
     *"summarise check give hint start with guess wrong ok".split(),
 )
+"""Of Countdown."""
 VOCABULARY_SIZE = 128
 """Rounded up with reserved words, so that a later task does not change the shape of the weights."""
 
@@ -30,11 +32,16 @@ CHAT_TEMPLATE = (
 )
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """A word-level tokenizer: decoded text has spaces between words, none before a comma, and encodes back exactly."""
+def tokenizer(task: Sequence[str] = WORDS, size: int = VOCABULARY_SIZE) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer: decoded text has spaces between words, none before a comma, and encodes back exactly.
+
+    `ValueError` where the words of the task are more than `size` has room for.
+    """
     special = [PAD, UNKNOWN, OPEN, CLOSE, THINK, END_THINK]
-    words = [*special, *WORDS]
-    words += [f"<reserved_{i}>" for i in range(VOCABULARY_SIZE - len(words))]
+    words = [*special, *task]
+    if len(words) > size:
+        raise ValueError(f"{len(words)} words do not fit into a vocabulary of {size}")
+    words += [f"<reserved_{i}>" for i in range(size - len(words))]
     backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=UNKNOWN))
     backend.normalizer = normalizers.Lowercase()
     backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -54,12 +61,19 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def model(seed: int, *, width: int = 128, layers: int = 3, feed_forward: int = 384) -> Qwen3ForCausalLM:
-    """A fresh Qwen3 in float32: 4 heads of 32, tied embeddings, 654 thousand parameters at the defaults."""
+def model(
+    seed: int,
+    words: PreTrainedTokenizerFast | None = None,
+    *,
+    width: int = 128,
+    layers: int = 3,
+    feed_forward: int = 384,
+) -> Qwen3ForCausalLM:
+    """A fresh Qwen3 in float32: heads of 32, tied embeddings, 654 thousand parameters at the defaults."""
     torch.manual_seed(seed)
-    words = tokenizer()
+    words = words or tokenizer()
     config = Qwen3Config(
-        vocab_size=VOCABULARY_SIZE,
+        vocab_size=len(words),
         hidden_size=width,
         intermediate_size=feed_forward,
         num_hidden_layers=layers,
@@ -82,11 +96,19 @@ def model(seed: int, *, width: int = 128, layers: int = 3, feed_forward: int = 3
     return net
 
 
-def save(net: Qwen3ForCausalLM, folder: Path, *, pack: str, temperature: float, card: str) -> None:
+def save(
+    net: Qwen3ForCausalLM,
+    folder: Path,
+    words: PreTrainedTokenizerFast | None = None,
+    *,
+    pack: str,
+    temperature: float,
+    card: str,
+) -> None:
     """Write weights, tokenizer, generation defaults, the template pack's name and the model card."""
     net.generation_config.temperature = temperature
     net.generation_config.do_sample = True
     net.save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    (words or tokenizer()).save_pretrained(folder)
     (folder / "longthink.json").write_text(json.dumps({"pack": pack}, indent=2) + "\n")
     (folder / "README.md").write_text(card)

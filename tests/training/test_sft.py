@@ -11,7 +11,8 @@ from decoders.core.messages import Message
 from training import tiny
 from training.__main__ import main
 from training.muon import Muon
-from training.recipes.sft import Config, Encoder, batches, rate, train
+from training.recipes.sft import Config, batches, train
+from training.supervised import Encoder, rate
 from training.teachers.rows import Row
 
 
@@ -35,7 +36,7 @@ def test_only_what_an_assistant_wrote_is_trained() -> None:
         ),
         cut=True,
     )
-    ids, weights = Encoder(yes_weight=4.0).row(row)
+    ids, weights = Encoder(tiny.tokenizer(), {"yes": 4.0}).row(row)
     trained = [(tiny.tokenizer().decode([i]), w) for i, w in zip(ids, weights, strict=True) if w]
     # the end of the first reply is not trained: its budget ended it, not the model
     assert trained == [("<think>", 1.0), ("try", 1.0), ("yes", 4.0), ("none", 1.0), ("<|im_end|>", 1.0)]

@@ -16,10 +16,14 @@ TURN_BUDGETS = (40, 130)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A conversation whose assistant turns are trained; `cut` when the first of them was ended by its budget."""
+    """A conversation whose assistant turns are trained; `cut` when the first of them was ended by its budget.
+
+    The turns `muted`, counted from 0, are only there to be reacted to.
+    """
 
     messages: tuple[Message, ...]
     cut: bool = False
+    muted: frozenset[int] = frozenset()
 
 
 class CountdownRows:

@@ -1,0 +1,48 @@
+"""A page, once: as text for models and as HTML for browsers. Rule: both say the same words in the same order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+
+HOME, CLOSED, DONE = "home", "closed", "done"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A heading, lines that are read, and links to pages by their numbers."""
+
+    title: str
+    lines: tuple[str, ...]
+    links: tuple[tuple[str, int], ...]
+
+    @cached_property
+    def text(self) -> str:
+        """`at harp`, the lines, then the links, numbered from 1."""
+        numbered = (f"{number} {label}" for number, (label, _) in enumerate(self.links, 1))
+        return "\n".join((f"at {self.title}", *self.lines, *numbered))
+
+    def html(self, site: str) -> str:
+        """A whole document; `site` is the name under which the pages of this site are served."""
+        lines = "".join(f"<p>{escape(line)}</p>" for line in self.lines)
+        links = "".join(
+            f'<li>{number} <a href="/{site}/{page}">{escape(label)}</a></li>'
+            for number, (label, page) in enumerate(self.links, 1)
+        )
+        main = f"<h1>at {escape(self.title)}</h1>{lines}<ul>{links}</ul>"
+        form = (
+            f'<form action="/{site}/answer"><label>code <input name="code" autocomplete="off"></label>'
+            "<button>answer</button></form>"
+        )
+        return document(self.title, main, form)
+
+
+def document(title: str, main: str, form: str = "", reward: float | None = None) -> str:
+    """HTML around the words of a page; a reward, once there is one, is an attribute for whoever judges the episode."""
+    judged = "" if reward is None else f' data-reward="{reward:g}"'
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f'<title>{escape(title)}</title><link rel="icon" href="data:,"><style>ul{{list-style:none}}</style>'
+        f"<main{judged}>{main}</main>{form}</html>"
+    )
