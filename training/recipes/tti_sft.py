@@ -1,0 +1,69 @@
+"""Supervised start of an agent: imitate the flawed expert of the built-in sites, in the words of the decoder `tti`.
+
+What others wrote (pages, requests to look again) is learned too, with a small weight: pages that come back teach the
+model to look things up in its own history. Levels come in one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from training import tiny
+from training.supervised import Batch, Encoder, Settings, card, fit
+from training.teachers.site import WORDS, Flaws, SiteRows
+
+VOCABULARY_SIZE = 160
+
+
+class Config(Settings):
+    """Settings of the recipe."""
+
+    output: Path = Path("runs/longthink-tiny-agent")
+    """Folder of the checkpoint."""
+    steps: int = 2500
+    """Optimiser steps."""
+    episodes: int = 16
+    """Episodes in a batch."""
+    haste: float = 0.3
+    """The chance of the expert to answer with a good that it has not checked."""
+    observed_weight: float = 0.1
+    """Weight in the loss of what others wrote."""
+    layers: int = 4
+    """Transformer layers."""
+    temperature: float = 1.0
+    """Sampling temperature written into the checkpoint's generation defaults."""
+
+
+def levels(progress: float) -> dict[int, float]:
+    """How often each level is drawn when this share of the training is done: small sites first."""
+    if progress < 0.15:
+        return {1: 0.6, 2: 0.4}
+    return {1: 0.15, 2: 0.35, 3: 0.5} if progress < 0.4 else {1: 0.1, 2: 0.25, 3: 0.65}
+
+
+def batches(config: Config) -> Iterator[list[Batch]]:
+    """Endless steps, each of one update."""
+    rows = SiteRows(config.seed, Flaws(haste=config.haste))
+    encoder = Encoder(tiny.tokenizer(WORDS, VOCABULARY_SIZE), observed=config.observed_weight)
+    step = 0
+    while True:
+        now = levels(step / config.steps)
+        yield encoder.batches("act", [rows.episode(now) for _ in range(config.episodes)], 4)
+        step += 1
+
+
+def train(config: Config) -> Path:
+    """Train, write the checkpoint and return its folder."""
+    torch.set_num_threads(config.threads)
+    torch.use_deterministic_algorithms(True)
+    words = tiny.tokenizer(WORDS, VOCABULARY_SIZE)
+    shape = {"width": config.width, "layers": config.layers, "feed_forward": config.feed_forward}
+    net = tiny.model(config.seed, words, **shape)
+    last = fit(net, batches(config), config)
+    about = "An agent."
+    text = card("longthink-tiny-agent", about, config, last)
+    tiny.save(net, config.output, words, pack="site", temperature=config.temperature, card=text)
+    return config.output

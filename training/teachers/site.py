@@ -1,0 +1,129 @@
+"""The expert that shows `longthink-tiny-agent` how to search a site: a thorough walker with flaws put in on purpose.
+
+It sometimes answers before it has checked, and goes on when it is told to look again: both are learned, flaw and
+recovery. It sometimes takes a wrong link or says what cannot be done: only the recovery is learned. Rule: held-out seeds
+and levels never occur.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from decoders.core.messages import Message
+from decoders.environments.site import KINDS, Site, Walk, Walker, split_of
+from decoders.environments.site.catalogue import COLOURS, HALLS, MATERIALS, PRICES, SHELF_OF
+from decoders.environments.site.episode import ACTIONS, BAD
+from decoders.environments.site.policies import View
+from training.teachers.rows import Row
+
+SEEDS = 10**9
+"""Training sites are drawn from so many seeds."""
+LONGEST = 48
+"""Steps of an episode at most."""
+WORDS = tuple(
+    dict.fromkeys(
+        [
+            *map(str, range(max(PRICES) + 1)),
+            *".,:",
+            *"user assistant system at home closed done colour made price code item see none".split(),
+            *"bad action find the cheapest and answer with its actions open number back look again now".split(),
+            *"bcdfghjkmnpqrstvwxz",
+            *HALLS,
+            *dict.fromkeys(SHELF_OF.values()),
+            *SHELF_OF,
+            *COLOURS,
+            *MATERIALS,
+        ]
+    )
+)
+"""Every word of the sites, their goals and actions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flaws:
+    """How often the expert does what it should not, each a chance at every opportunity."""
+
+    haste: float = 0.3
+    """Answers with a good of the right noun that it has not checked, or before it has seen all prices."""
+    stray: float = 0.04
+    """Opens a link at random."""
+    slip: float = 0.01
+    """Says what cannot be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the expert was told and what it said; a `muted` reply is not for imitation."""
+
+    told: str
+    said: str
+    muted: bool = False
+
+
+LOOK_AGAIN, ANSWER_NOW = "look again", "answer now"
+
+
+class Expert:
+    """One episode on one site."""
+
+    def __init__(self, site: Site, rng: random.Random, flaws: Flaws) -> None:
+        self._walk = Walk(site)
+        self._walker = Walker(site.goal)
+        self._rng = rng
+        self._flaws = flaws
+        self._told = self._walk.text
+
+    def turns(self, max_steps: int, min_answers: int) -> Iterator[Turn]:
+        """The episode as the decoder would hold it."""
+        steps = answers = 0
+        while steps < max_steps:
+            said, muted = self._say()
+            yield Turn(self._told, said, muted)
+            if said.startswith("answer"):
+                answers += 1
+                if answers >= min_answers:
+                    return
+                self._told = LOOK_AGAIN
+                continue
+            steps += 1
+            possible = self._walk.act(said)
+            self._told = self._walk.text if possible else f"{BAD}\n{self._walk.text}"
+        self._walker.look(View.of(self._walk.text))
+        yield Turn(f"{self._told}\n{ANSWER_NOW}", self._walker.answer())
+
+    def _say(self) -> tuple[str, bool]:
+        rng, flaws, view = self._rng, self._flaws, View.of(self._walk.text)
+        new = self._walker.look(view)
+        if rng.random() < flaws.slip:
+            return f"open {len(view.links) + rng.randint(1, 3)}", True
+        if view.links and rng.random() < flaws.stray:
+            return f"open {rng.randint(1, len(view.links))}", True
+        if new and rng.random() < flaws.haste:
+            return self._walker.answer(), False
+        return self._walker.act(self._walk.text), False
+
+
+class SiteRows:
+    """Draws episodes as conversations. Held-out sites never occur."""
+
+    def __init__(self, seed: int, flaws: Flaws) -> None:
+        self._rng = random.Random(seed)
+        self._flaws = flaws
+
+    def episode(self, levels: dict[int, float]) -> Row:
+        """One episode on a training site of a level drawn by weight, ended by an answer or by its budget."""
+        rng = self._rng
+        level = rng.choices(list(levels), list(levels.values()))[0]
+        site = Site(level, rng.choices(KINDS, (3, 2))[0], self._seed())
+        budget = rng.randint(1, 24) if rng.random() < 0.25 else LONGEST
+        turns = list(Expert(site, rng, self._flaws).turns(budget, rng.choice((1, 2, 3))))
+        messages = [m for turn in turns for m in (Message("user", turn.told), Message("assistant", turn.said))]
+        messages[0] = Message("user", f"{site.goal} {ACTIONS}\n{turns[0].told}")
+        return Row(tuple(messages), muted=frozenset(i for i, turn in enumerate(turns) if turn.muted))
+
+    def _seed(self) -> int:
+        while split_of(seed := self._rng.randrange(SEEDS)) != "train":
+            pass
+        return seed
