@@ -83,7 +83,8 @@ def _setting(options: argparse.Namespace, chosen: dict[str, JsonValue], axis: st
 
 def request(setting: Setting, problem: tasks.Problem) -> dict[str, JsonValue]:
     """The body of one request."""
-    optional = {BUDGET: setting.max_completion_tokens, "temperature": setting.temperature}
+    optional: dict[str, JsonValue] = {BUDGET: setting.max_completion_tokens, "temperature": setting.temperature}
+    optional["environment"] = problem.environment
     return {
         "model": setting.model,
         "messages": [{"role": "user", "content": problem.question}],

@@ -57,6 +57,7 @@ class _Choice(_Lenient):
 
 class _Vendor(_Lenient):
     by_role: JsonValue = None
+    interaction: JsonValue = None
 
 
 class _Body(_Lenient):
@@ -75,6 +76,7 @@ class Reply:
     reasoning_tokens: int
     prompt_tokens: int
     by_role: JsonValue
+    interaction: JsonValue
     seconds: float
     retries: int
 
@@ -142,6 +144,7 @@ def _reply(response: httpx.Response, seconds: float, retries: int) -> Reply:
         reasoning_tokens=(details and details.reasoning_tokens) or 0,
         prompt_tokens=usage.prompt_tokens,
         by_role=body.longthink.by_role if body.longthink else None,
+        interaction=body.longthink.interaction if body.longthink else None,
         seconds=seconds,
         retries=retries,
     )

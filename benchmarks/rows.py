@@ -71,6 +71,8 @@ class Row(Setting):
     prompt_tokens: int = 0
     by_role: JsonValue = None
     """The server's breakdown of the tokens, where it gives one."""
+    interaction: JsonValue = None
+    """Its report of the episode, where there was one."""
     seconds: float = 0.0
     """Of the last attempt, without the waits between attempts."""
     retries: int = 0

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
+from pydantic import JsonValue
+
 __all__ = ["Problem", "TaskModule", "load", "names"]
 
 
@@ -23,6 +25,10 @@ class Problem(Protocol):
     @property
     def question(self) -> str:
         """What is sent as the user's message."""
+
+    @property
+    def environment(self) -> JsonValue:
+        """The request's `environment`: the episode in which an agent finds the answer. None where there is none."""
 
     def check(self, answer: str) -> bool:
         """Whether the answer is right."""

@@ -62,6 +62,10 @@ class Problem:
         return f"{'-'.join(map(str, self.numbers))}={self.target}"
 
     @property
+    def environment(self) -> None:
+        """Thinking is enough."""
+
+    @property
     def split(self) -> Split:
         """10 % of all problems are for testing and 10 % for development, by a hash of the problem alone."""
         bucket = hashlib.sha256(self.id.encode()).digest()[0]

@@ -1,8 +1,8 @@
 """The expert that shows `longthink-tiny-agent` how to search a site: a thorough walker with flaws put in on purpose.
 
 It sometimes answers before it has checked, and goes on when it is told to look again: both are learned, flaw and
-recovery. It sometimes takes a wrong link or says what cannot be done: only the recovery is learned. Rule: held-out seeds
-and levels never occur.
+recovery. It sometimes takes a wrong link or says what cannot be done: only the recovery is learned. Rule: held-out
+seeds and levels never occur.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WORDS = tuple(
             *map(str, range(max(PRICES) + 1)),
             *".,:",
             *"user assistant system at home closed done colour made price code item see none".split(),
-            *"bad action find the cheapest and answer with its actions open number back look again now".split(),
+            *"bad action find the cheapest and answer with its actions open link back look again now".split(),
             *"bcdfghjkmnpqrstvwxz",
             *HALLS,
             *dict.fromkeys(SHELF_OF.values()),
@@ -97,9 +97,10 @@ class Expert:
         rng, flaws, view = self._rng, self._flaws, View.of(self._walk.text)
         new = self._walker.look(view)
         if rng.random() < flaws.slip:
-            return f"open {len(view.links) + rng.randint(1, 3)}", True
+            return f"open {self._walker.wish.noun} {len(view.links) + rng.randint(1, 3)}", True
         if view.links and rng.random() < flaws.stray:
-            return f"open {rng.randint(1, len(view.links))}", True
+            number, label = rng.choice(view.links)
+            return f"open {label} {number}", True
         if new and rng.random() < flaws.haste:
             return self._walker.answer(), False
         return self._walker.act(self._walk.text), False

@@ -6,7 +6,7 @@ Rule: an action that cannot be carried out leaves the agent where it is and says
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -17,10 +17,10 @@ from decoders.environments.site.catalogue import LEVELS, Kind
 from decoders.environments.site.generator import generate
 from decoders.environments.site.pages import DONE, document
 
-_ACTION = re.compile(r"\s*(?:open\s+(?P<link>\d{1,4})|(?P<back>back)|answer\s+(?P<answer>\S.*?))\s*", re.IGNORECASE)
+_ACTION = re.compile(r"open (?:(?P<label>[a-z ]+) )?(?P<link>[0-9]{1,4})|(?P<back>back)|answer (?P<answer>.+)")
 _NAME = re.compile(rf"(\d)-({'|'.join(get_args(Kind))})-(\d{{1,18}})(-open)?")
 BAD = "bad action"
-ACTIONS = "and answer with its code. Actions: open NUMBER, back, answer CODE"
+ACTIONS = "and answer with its code. Actions: open LINK, back, answer CODE"
 
 
 class Site:
@@ -66,6 +66,11 @@ class Site:
         return document(DONE, f"<p>{DONE}</p>", reward=self.judge(answer))
 
 
+def read(action: str) -> re.Match[str] | None:
+    """An action taken apart, whatever its case and spaces; None for what is none."""
+    return _ACTION.fullmatch(" ".join(action.lower().split()))
+
+
 class Walk:
     """Where an agent is on a site, and how it came there. `back` on the first page stays there."""
 
@@ -81,20 +86,28 @@ class Walk:
         return self.site.pages[self._trail[-1]].text
 
     def act(self, action: str) -> bool:
-        """Carry out `open 2`, `back` or `answer k 4`; False where that is impossible."""
+        """Carry out `open harp 2` (or `open 2`), `back` or `answer k 4`; False where that is impossible."""
         links = self.site.pages[self._trail[-1]].links
-        match = _ACTION.fullmatch(action)
+        match = read(action)
         if match is None or self.reward is not None:
             return False
         if match["answer"]:
             self.reward = self.site.judge(match["answer"])
         elif match["back"]:
             del self._trail[max(1, len(self._trail) - 1) :]
-        elif 1 <= (number := int(match["link"])) <= len(links):
-            self._trail.append(links[number - 1][1])
+        elif (page := _follow(links, int(match["link"]), match["label"])) is not None:
+            self._trail.append(page)
         else:
             return False
         return True
+
+
+def _follow(links: Sequence[tuple[str, int]], number: int, label: str | None) -> int | None:
+    """Where a link leads; None where there is no such link, or it is called something else."""
+    if not 1 <= number <= len(links):
+        return None
+    name, page = links[number - 1]
+    return page if label in (None, name) else None
 
 
 class Reset(BaseModel):
@@ -139,7 +152,7 @@ class SiteEnvironment:
 
     def answer(self, action: str) -> str | None:
         """The code of `answer k 4`."""
-        match = _ACTION.fullmatch(action)
+        match = read(action)
         return match["answer"] if match else None
 
     async def aclose(self) -> None:

@@ -19,15 +19,15 @@ class Page:
 
     @cached_property
     def text(self) -> str:
-        """`at harp`, the lines, then the links, numbered from 1."""
-        numbered = (f"{number} {label}" for number, (label, _) in enumerate(self.links, 1))
+        """`at music`, the lines, then the links, `strings 1`, `pipes 2`, for labels alone may occur twice."""
+        numbered = (f"{label} {number}" for number, (label, _) in enumerate(self.links, 1))
         return "\n".join((f"at {self.title}", *self.lines, *numbered))
 
     def html(self, site: str) -> str:
         """A whole document; `site` is the name under which the pages of this site are served."""
         lines = "".join(f"<p>{escape(line)}</p>" for line in self.lines)
         links = "".join(
-            f'<li>{number} <a href="/{site}/{page}">{escape(label)}</a></li>'
+            f'<li><a href="/{site}/{page}">{escape(label)} {number}</a></li>'
             for number, (label, page) in enumerate(self.links, 1)
         )
         main = f"<h1>at {escape(self.title)}</h1>{lines}<ul>{links}</ul>"

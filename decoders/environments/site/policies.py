@@ -14,7 +14,8 @@ from decoders.environments.site.episode import Site, Walk
 from decoders.environments.site.pages import HOME
 
 _GOAL = re.compile(r"find the (\w+) (\w+) (\w+)")
-_LINK = re.compile(r"(\d+) (.+)")
+_LINK = re.compile(r"(.+) (\d+)")
+_FACTS = ("colour", "made", "price", "code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,14 @@ class View:
         title, facts, items, links = "", {}, [], []
         for line in text.splitlines():
             word, _, rest = line.partition(" ")
-            if link := _LINK.fullmatch(line):
-                links.append((int(link[1]), link[2]))
+            if word in _FACTS:
+                facts[word] = rest
             elif word == "item":
                 items.append(tuple(rest.split(" ", 4)))
             elif word == "at":
                 title = rest
-            else:
-                facts[word] = rest
+            elif link := _LINK.fullmatch(line):
+                links.append((int(link[2]), link[1]))
         return cls(title, facts, tuple(items), tuple(links))
 
     def goods(self, noun: str) -> Iterator[tuple[str, str, int, str]]:
@@ -109,11 +110,11 @@ class Walker:
     def move(self, view: View) -> str | None:
         """A link that may lead to the goal, else back; None on the first page when nothing is left."""
         tried = self._tried.setdefault(view.title, set())
-        open_ones = [(self.rank(label), number) for number, label in view.links if number not in tried]
-        if worthwhile := [(rank, number) for rank, number in open_ones if rank is not None]:
-            number = min(worthwhile)[1]
+        untried = [(self.rank(label), number, label) for number, label in view.links if number not in tried]
+        if worthwhile := [(rank, number, label) for rank, number, label in untried if rank is not None]:
+            _, number, label = min(worthwhile)
             tried.add(number)
-            return f"open {number}"
+            return f"open {label} {number}"
         return None if view.title == HOME else "back"
 
     def answer(self) -> str:
