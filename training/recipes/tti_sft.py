@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from decoders.prompts import Pack
 from training import tiny
 from training.supervised import Batch, Encoder, Settings, card, fit
 from training.teachers.site import WORDS, Flaws, SiteRows
@@ -46,7 +47,7 @@ def levels(progress: float) -> dict[int, float]:
 
 def batches(config: Config) -> Iterator[list[Batch]]:
     """Endless steps, each of one update."""
-    rows = SiteRows(config.seed, Flaws(haste=config.haste))
+    rows = SiteRows(Pack.load("site"), config.seed, Flaws(haste=config.haste))
     encoder = Encoder(tiny.tokenizer(WORDS, VOCABULARY_SIZE), observed=config.observed_weight)
     step = 0
     while True:

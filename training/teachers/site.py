@@ -16,6 +16,7 @@ from decoders.environments.site import KINDS, Site, Walk, Walker, split_of
 from decoders.environments.site.catalogue import COLOURS, HALLS, MATERIALS, PRICES, SHELF_OF
 from decoders.environments.site.episode import ACTIONS, BAD
 from decoders.environments.site.policies import View
+from decoders.prompts import Pack
 from training.teachers.rows import Row
 
 SEEDS = 10**9
@@ -62,18 +63,17 @@ class Turn:
     muted: bool = False
 
 
-LOOK_AGAIN, ANSWER_NOW = "look again", "answer now"
-
-
 class Expert:
-    """One episode on one site."""
+    """One episode on one site, told in the words of the decoder `tti`."""
 
-    def __init__(self, site: Site, rng: random.Random, flaws: Flaws) -> None:
+    def __init__(self, site: Site, pack: Pack, rng: random.Random, flaws: Flaws) -> None:
         self._walk = Walk(site)
+        self._pack = pack
         self._walker = Walker(site.goal)
         self._rng = rng
         self._flaws = flaws
-        self._told = self._walk.text
+        self._seen = self._walk.text
+        self._told = self._words("act", self._walk.text, goal=f"{site.goal} {ACTIONS}")
 
     def turns(self, max_steps: int, min_answers: int) -> Iterator[Turn]:
         """The episode as the decoder would hold it."""
@@ -85,13 +85,18 @@ class Expert:
                 answers += 1
                 if answers >= min_answers:
                     return
-                self._told = LOOK_AGAIN
+                self._told = self._words("recheck", self._seen)
                 continue
             steps += 1
             possible = self._walk.act(said)
-            self._told = self._walk.text if possible else f"{BAD}\n{self._walk.text}"
+            self._seen = self._walk.text if possible else f"{BAD}\n{self._walk.text}"
+            self._told = self._words("observe", self._seen)
         self._walker.look(View.of(self._walk.text))
-        yield Turn(f"{self._told}\n{ANSWER_NOW}", self._walker.answer())
+        yield Turn(f"{self._told}\n\n{self._words('conclude', '')}", self._walker.answer())
+
+    def _words(self, prompt: str, observation: str, **values: object) -> str:
+        values = {"question": "", "goal": "", "tools": False, "omitted": False, **values}
+        return self._pack.fill(prompt, observation=observation, **values)[0].content
 
     def _say(self) -> tuple[str, bool]:
         rng, flaws, view = self._rng, self._flaws, View.of(self._walk.text)
@@ -99,8 +104,7 @@ class Expert:
         if rng.random() < flaws.slip:
             return f"open {self._walker.wish.noun} {len(view.links) + rng.randint(1, 3)}", True
         if view.links and rng.random() < flaws.stray:
-            number, label = rng.choice(view.links)
-            return f"open {label} {number}", True
+            return f"open {rng.choice(view.links)}", True
         if new and rng.random() < flaws.haste:
             return self._walker.answer(), False
         return self._walker.act(self._walk.text), False
@@ -109,7 +113,8 @@ class Expert:
 class SiteRows:
     """Draws episodes as conversations. Held-out sites never occur."""
 
-    def __init__(self, seed: int, flaws: Flaws) -> None:
+    def __init__(self, pack: Pack, seed: int, flaws: Flaws) -> None:
+        self._pack = pack
         self._rng = random.Random(seed)
         self._flaws = flaws
 
@@ -119,9 +124,8 @@ class SiteRows:
         level = rng.choices(list(levels), list(levels.values()))[0]
         site = Site(level, rng.choices(KINDS, (3, 2))[0], self._seed())
         budget = rng.randint(1, 24) if rng.random() < 0.25 else LONGEST
-        turns = list(Expert(site, rng, self._flaws).turns(budget, rng.choice((1, 2, 3))))
+        turns = list(Expert(site, self._pack, rng, self._flaws).turns(budget, rng.choice((1, 2, 3))))
         messages = [m for turn in turns for m in (Message("user", turn.told), Message("assistant", turn.said))]
-        messages[0] = Message("user", f"{site.goal} {ACTIONS}\n{turns[0].told}")
         return Row(tuple(messages), muted=frozenset(i for i, turn in enumerate(turns) if turn.muted))
 
     def _seed(self) -> int:

@@ -6,7 +6,7 @@ Rule: an action that cannot be carried out leaves the agent where it is and says
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -17,7 +17,7 @@ from decoders.environments.site.catalogue import LEVELS, Kind
 from decoders.environments.site.generator import generate
 from decoders.environments.site.pages import DONE, document
 
-_ACTION = re.compile(r"open (?:(?P<label>[a-z ]+) )?(?P<link>[0-9]{1,4})|(?P<back>back)|answer (?P<answer>.+)")
+_ACTION = re.compile(r"open (?P<link>.+)|(?P<back>back)|answer (?P<answer>.+)")
 _NAME = re.compile(rf"(\d)-({'|'.join(get_args(Kind))})-(\d{{1,18}})(-open)?")
 BAD = "bad action"
 ACTIONS = "and answer with its code. Actions: open LINK, back, answer CODE"
@@ -86,8 +86,8 @@ class Walk:
         return self.site.pages[self._trail[-1]].text
 
     def act(self, action: str) -> bool:
-        """Carry out `open harp 2` (or `open 2`), `back` or `answer k 4`; False where that is impossible."""
-        links = self.site.pages[self._trail[-1]].links
+        """Carry out `open harp 2`, `back` or `answer k 4`; False where that is impossible."""
+        links = dict(self.site.pages[self._trail[-1]].links)
         match = read(action)
         if match is None or self.reward is not None:
             return False
@@ -95,19 +95,11 @@ class Walk:
             self.reward = self.site.judge(match["answer"])
         elif match["back"]:
             del self._trail[max(1, len(self._trail) - 1) :]
-        elif (page := _follow(links, int(match["link"]), match["label"])) is not None:
-            self._trail.append(page)
+        elif match["link"] in links:
+            self._trail.append(links[match["link"]])
         else:
             return False
         return True
-
-
-def _follow(links: Sequence[tuple[str, int]], number: int, label: str | None) -> int | None:
-    """Where a link leads; None where there is no such link, or it is called something else."""
-    if not 1 <= number <= len(links):
-        return None
-    name, page = links[number - 1]
-    return page if label in (None, name) else None
 
 
 class Reset(BaseModel):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
+from itertools import permutations
 
 from decoders.environments.site.catalogue import (
     CODES,
@@ -45,7 +47,7 @@ class Draft:
         for links in self.links[1:]:
             self.rng.shuffle(links)
         lines = [first_lines, *self.lines[1:]]
-        parts = zip(self.titles, lines, map(tuple, self.links), strict=True)
+        parts = zip(self.titles, lines, map(named, self.links), strict=True)
         return tuple(Page(title, own, links) for title, own, links in parts)
 
     def _shelves(self) -> dict[str, int]:
@@ -75,9 +77,19 @@ class Draft:
         """Dead ends and cross-links."""
         for _ in range(self.level.dead_ends):
             self.add(self.rng.choice(list(self.shelves.values())), self.rng.choice(nouns), CLOSED)
-        for _ in range(self.level.cross_links):
-            here, there = self.rng.sample(list(self.shelves), 2)
+        pairs = list(permutations(self.shelves, 2))
+        for here, there in self.rng.sample(pairs, self.level.cross_links):
             self.links[self.shelves[here]].append((f"see {there}", self.shelves[there]))
+
+
+def named(links: list[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """Links with goods of the same noun told apart by a number, as a catalogue does: `harp 1`, `harp 2`."""
+    times: Counter[str] = Counter()
+    found = []
+    for label, page in links:
+        times[label] += 1
+        found.append((f"{label} {times[label]}" if label in SHELF_OF else label, page))
+    return tuple(found)
 
 
 SHELVES = tuple(dict.fromkeys(SHELF_OF.values()))

@@ -11,7 +11,7 @@ HOME, CLOSED, DONE = "home", "closed", "done"
 
 @dataclass(frozen=True)
 class Page:
-    """A heading, lines that are read, and links to pages by their numbers."""
+    """A heading, lines that are read, and links: names, no two the same, and the numbers of pages."""
 
     title: str
     lines: tuple[str, ...]
@@ -19,17 +19,13 @@ class Page:
 
     @cached_property
     def text(self) -> str:
-        """`at music`, the lines, then the links, `strings 1`, `pipes 2`, for labels alone may occur twice."""
-        numbered = (f"{label} {number}" for number, (label, _) in enumerate(self.links, 1))
-        return "\n".join((f"at {self.title}", *self.lines, *numbered))
+        """`at strings`, the lines, then the links: `harp 1`, `harp 2`."""
+        return "\n".join((f"at {self.title}", *self.lines, *(name for name, _ in self.links)))
 
     def html(self, site: str) -> str:
         """A whole document; `site` is the name under which the pages of this site are served."""
         lines = "".join(f"<p>{escape(line)}</p>" for line in self.lines)
-        links = "".join(
-            f'<li><a href="/{site}/{page}">{escape(label)} {number}</a></li>'
-            for number, (label, page) in enumerate(self.links, 1)
-        )
+        links = "".join(f'<li><a href="/{site}/{page}">{escape(name)}</a></li>' for name, page in self.links)
         main = f"<h1>at {escape(self.title)}</h1>{lines}<ul>{links}</ul>"
         form = (
             f'<form action="/{site}/answer"><label>code <input name="code" autocomplete="off"></label>'

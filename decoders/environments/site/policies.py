@@ -14,7 +14,6 @@ from decoders.environments.site.episode import Site, Walk
 from decoders.environments.site.pages import HOME
 
 _GOAL = re.compile(r"find the (\w+) (\w+) (\w+)")
-_LINK = re.compile(r"(.+) (\d+)")
 _FACTS = ("colour", "made", "price", "code")
 
 
@@ -43,12 +42,13 @@ class View:
     title: str
     facts: dict[str, str]
     items: tuple[tuple[str, ...], ...]
-    links: tuple[tuple[int, str], ...]
+    links: tuple[str, ...]
 
     @classmethod
     def of(cls, text: str) -> View:
         """Taken apart line by line."""
-        title, facts, items, links = "", {}, [], []
+        title, facts = "", {}
+        items, links = list[tuple[str, ...]](), list[str]()
         for line in text.splitlines():
             word, _, rest = line.partition(" ")
             if word in _FACTS:
@@ -57,8 +57,8 @@ class View:
                 items.append(tuple(rest.split(" ", 4)))
             elif word == "at":
                 title = rest
-            elif link := _LINK.fullmatch(line):
-                links.append((int(link[2]), link[1]))
+            else:
+                links.append(line)
         return cls(title, facts, tuple(items), tuple(links))
 
     def goods(self, noun: str) -> Iterator[tuple[str, str, int, str]]:
@@ -82,7 +82,7 @@ class Walker:
 
     goal: str
     eager: bool = False
-    _tried: dict[str, set[int]] = field(default_factory=dict)
+    _tried: dict[str, set[str]] = field(default_factory=dict)
     _fitting: dict[str, int] = field(default_factory=dict)
     _others: list[str] = field(default_factory=list)
 
@@ -110,11 +110,11 @@ class Walker:
     def move(self, view: View) -> str | None:
         """A link that may lead to the goal, else back; None on the first page when nothing is left."""
         tried = self._tried.setdefault(view.title, set())
-        untried = [(self.rank(label), number, label) for number, label in view.links if number not in tried]
-        if worthwhile := [(rank, number, label) for rank, number, label in untried if rank is not None]:
-            _, number, label = min(worthwhile)
-            tried.add(number)
-            return f"open {label} {number}"
+        ranks = {name: self.rank(name) for name in view.links if name not in tried}
+        if worthwhile := {name: rank for name, rank in ranks.items() if rank is not None}:
+            name = min(worthwhile, key=worthwhile.__getitem__)
+            tried.add(name)
+            return f"open {name}"
         return None if view.title == HOME else "back"
 
     def answer(self) -> str:
@@ -123,12 +123,12 @@ class Walker:
             return f"answer {min(self._fitting, key=self._fitting.__getitem__)}"
         return f"answer {self._others[-1] if self._others else 'none'}"
 
-    def rank(self, label: str) -> int | None:
+    def rank(self, name: str) -> int | None:
         """How likely a link leads to the goal, 0 the likeliest; None for links that are not worth a step.
 
         Cross-links are not: what lies behind them stands in its own place too.
         """
-        shelf = SHELF_OF[self.wish.noun]
+        label, shelf = name.rstrip(" 0123456789"), SHELF_OF[self.wish.noun]
         if label in (self.wish.noun, shelf, HALL_OF[shelf]):
             return (self.wish.noun, shelf, HALL_OF[shelf]).index(label)
         return 3 if label in HALLS or label in HALL_OF else None

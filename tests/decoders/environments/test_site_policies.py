@@ -29,7 +29,8 @@ def way(site: Site, page: int = 0) -> Iterator[int]:
     shelf = SHELF_OF[site.wanted.noun]
     liked = [site.wanted.noun, shelf, HALL_OF[shelf]]
     places = [*HALLS, *HALL_OF]
-    links = [(label, n) for label, n in site.pages[page].links if label in liked or label in places]
+    links = [(name.rstrip(" 123456789"), n) for name, n in site.pages[page].links]
+    links = [(label, n) for label, n in links if label in liked or label in places]
     for label, n in sorted(links, key=lambda link: liked.index(link[0]) if link[0] in liked else 3):
         if not label.startswith("see"):
             yield from way(site, n)

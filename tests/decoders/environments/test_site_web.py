@@ -68,7 +68,7 @@ def test_a_walk_in_a_browser_is_the_walk_in_text(server: SiteServer, browser: An
             continue
         with page.expect_navigation(wait_until="domcontentloaded"):
             if word == "open":
-                page.locator("main a").nth(int(rest.split()[-1]) - 1).click()
+                page.get_by_role("link", name=rest, exact=True).click()
             else:
                 page.fill("input", rest)
                 page.click("button")
