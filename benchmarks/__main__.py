@@ -9,6 +9,7 @@ from typing import cast
 
 COMMANDS = {
     "accuracy": "share of right answers over the tokens spent, against a running endpoint",
+    "interaction": "share of right answers on the built-in sites over the budget of interactions",
     "suite": "many accuracy runs from one file, in one table",
     "load": "requests per second, latency and time to first token of an endpoint under load",
     "streams": "memory, latency and leaks of a server with many streams open at once",

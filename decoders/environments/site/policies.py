@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from decoders.environments.site.catalogue import HALL_OF, HALLS, SHELF_OF, Kind
 from decoders.environments.site.episode import Site, Walk
@@ -138,9 +139,11 @@ class Walker:
 class Played:
     """How an episode went; `answers` counts those that were kept back too."""
 
+    answer: str
     reward: float
     steps: int
     answers: int
+    stopped: Literal["answer", "budget"]
 
 
 def play(site: Site, walker: Walker, max_steps: int, min_answers: int = 1) -> Played:
@@ -157,8 +160,9 @@ def play(site: Site, walker: Walker, max_steps: int, min_answers: int = 1) -> Pl
         else:
             walk.act(action)
             steps += 1
-    if answers < min_answers:
+    spent = answers < min_answers
+    if spent:
         walker.look(View.of(walk.text))
-        answers += 1
-    walk.act(walker.answer())
-    return Played(walk.reward or 0.0, steps, answers)
+    answer = walker.answer()
+    walk.act(answer)
+    return Played(answer, walk.reward or 0.0, steps, answers + spent, "budget" if spent else "answer")
