@@ -64,7 +64,14 @@ def train(config: Config) -> Path:
     shape = {"width": config.width, "layers": config.layers, "feed_forward": config.feed_forward}
     net = tiny.model(config.seed, words, **shape)
     last = fit(net, batches(config), config)
-    about = "An agent."
+    about = (
+        "A Qwen3-architecture model that walks the built-in sites (`decoders/environments/site`) through the decoder "
+        "`tti` of longthink. Trained from scratch by\n\n"
+        f"    longthink train tti_sft --set seed={config.seed}\n\n"
+        "on sites of levels 1 to 3 whose seeds are of the training split. Level 4 and all other seeds are held out. "
+        "The expert that it imitates answers too early on purpose, with the chance `haste` at every good that it has "
+        "not checked, so that there is something to gain from being asked to look again."
+    )
     text = card("longthink-tiny-agent", about, config, last)
     tiny.save(net, config.output, words, pack="site", temperature=config.temperature, card=text)
     return config.output

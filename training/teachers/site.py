@@ -8,7 +8,7 @@ seeds and levels never occur.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from decoders.core.messages import Message
@@ -118,17 +118,18 @@ class SiteRows:
         self._rng = random.Random(seed)
         self._flaws = flaws
 
-    def episode(self, levels: dict[int, float]) -> Row:
+    def episode(self, levels: Mapping[int, float]) -> Row:
         """One episode on a training site of a level drawn by weight, ended by an answer or by its budget."""
-        rng = self._rng
-        level = rng.choices(list(levels), list(levels.values()))[0]
-        site = Site(level, rng.choices(KINDS, (3, 2))[0], self._seed())
+        rng, site = self._rng, self.site(levels)
         budget = rng.randint(1, 24) if rng.random() < 0.25 else LONGEST
         turns = list(Expert(site, self._pack, rng, self._flaws).turns(budget, rng.choice((1, 2, 3))))
         messages = [m for turn in turns for m in (Message("user", turn.told), Message("assistant", turn.said))]
         return Row(tuple(messages), muted=frozenset(i for i, turn in enumerate(turns) if turn.muted))
 
-    def _seed(self) -> int:
+    def site(self, levels: Mapping[int, float]) -> Site:
+        """A site of the training split."""
+        level = self._rng.choices(list(levels), list(levels.values()))[0]
+        kind = self._rng.choices(KINDS, (3, 2))[0]
         while split_of(seed := self._rng.randrange(SEEDS)) != "train":
             pass
-        return seed
+        return Site(level, kind, seed)
