@@ -1,4 +1,4 @@
-"""Training rows of the sites are what the decoder `tti` really says, and the walkers fare in it as they do by themselves."""
+"""Training rows of the sites are what the decoder `tti` says, and in it the walkers fare as they do by themselves."""
 
 from __future__ import annotations
 
