@@ -24,17 +24,17 @@ class Config(Settings):
 
     output: Path = Path("runs/longthink-tiny-agent")
     """Folder of the checkpoint."""
-    steps: int = 2500
+    steps: int = 1800
     """Optimiser steps."""
     episodes: int = 16
     """Episodes in a batch."""
-    haste: float = 0.3
-    """The chance of the expert to answer with a good that it has not checked."""
+    haste: float = 0.6
+    """The chance of the expert to answer with a good that looks right before it has checked the rest."""
     observed_weight: float = 0.1
     """Weight in the loss of what others wrote."""
     layers: int = 4
     """Transformer layers."""
-    temperature: float = 1.0
+    temperature: float = 0.7
     """Sampling temperature written into the checkpoint's generation defaults."""
 
 
@@ -69,8 +69,8 @@ def train(config: Config) -> Path:
         "`tti` of longthink. Trained from scratch by\n\n"
         f"    longthink train tti_sft --set seed={config.seed}\n\n"
         "on sites of levels 1 to 3 whose seeds are of the training split. Level 4 and all other seeds are held out. "
-        "The expert that it imitates answers too early on purpose, with the chance `haste` at every good that it has "
-        "not checked, so that there is something to gain from being asked to look again."
+        "The expert that it imitates answers too early on purpose, with the chance `haste` at every good whose noun "
+        "and colour are right and whose rest it has not checked: so there is something to gain from looking again."
     )
     text = card("longthink-tiny-agent", about, config, last)
     tiny.save(net, config.output, words, pack="site", temperature=config.temperature, card=text)

@@ -1,8 +1,8 @@
 """The expert that shows `longthink-tiny-agent` how to search a site: a thorough walker with flaws put in on purpose.
 
-It sometimes answers before it has checked, and goes on when it is told to look again: both are learned, flaw and
-recovery. It sometimes takes a wrong link or says what cannot be done: only the recovery is learned. Rule: held-out
-seeds and levels never occur.
+It tends to answer with what only looks right, and goes on when it is told to look again: both are learned. That flaw is
+in what is seen, not in the luck of a draw, so no vote among samples cures it. It sometimes takes a wrong link or says
+what cannot be done: only the recovery is learned. Rule: held-out seeds and levels never occur.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ WORDS = tuple(
 class Flaws:
     """How often the expert does what it should not, each a chance at every opportunity."""
 
-    haste: float = 0.3
-    """Answers with a good of the right noun that it has not checked, or before it has seen all prices."""
+    haste: float = 0.6
+    """Answers with a good of the right noun and colour before it has checked the rest: the material, all prices."""
     stray: float = 0.04
     """Opens a link at random."""
     slip: float = 0.01
@@ -105,9 +105,14 @@ class Expert:
             return f"open {self._walker.wish.noun} {len(view.links) + rng.randint(1, 3)}", True
         if view.links and rng.random() < flaws.stray:
             return f"open {rng.choice(view.links)}", True
-        if new and rng.random() < flaws.haste:
-            return self._walker.answer(), False
+        if new and self._tempting(view) and rng.random() < flaws.haste:
+            return f"answer {view.facts['code']}", False
         return self._walker.act(self._walk.text), False
+
+    def _tempting(self, view: View) -> bool:
+        """Whether a good has the right colour and, among those that fit, the lowest price so far."""
+        best = self._walker.answer() == f"answer {view.facts['code']}"
+        return view.facts["colour"] == self._walker.wish.colour and (best or self._walker.wish.kind == "find")
 
 
 class SiteRows:
