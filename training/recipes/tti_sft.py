@@ -24,7 +24,7 @@ class Config(Settings):
 
     output: Path = Path("runs/longthink-tiny-agent")
     """Folder of the checkpoint."""
-    steps: int = 1800
+    steps: int = 1200
     """Optimiser steps."""
     episodes: int = 16
     """Episodes in a batch."""
