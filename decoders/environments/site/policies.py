@@ -47,7 +47,7 @@ class View:
 
     @classmethod
     def of(cls, text: str) -> View:
-        """Taken apart line by line."""
+        """Taken apart line by line; what stands before the heading is no part of the page."""
         title, facts = "", {}
         items, links = list[tuple[str, ...]](), list[str]()
         for line in text.splitlines():
@@ -58,7 +58,7 @@ class View:
                 items.append(tuple(rest.split(" ", 4)))
             elif word == "at":
                 title = rest
-            else:
+            elif title:
                 links.append(line)
         return cls(title, facts, tuple(items), tuple(links))
 

@@ -92,3 +92,8 @@ def test_a_walker_that_has_seen_nothing_says_so() -> None:
     assert play(one, Walker(one.goal), 0).reward == 0.0
     with pytest.raises(ValueError, match="not a goal"):
         Walker("buy milk")
+
+
+def test_a_walker_goes_on_after_a_bad_action() -> None:
+    one = site(3, "find", 10)
+    assert Walker(one.goal).act(f"bad action\n{one.pages[0].text}") == Walker(one.goal).act(one.pages[0].text)
