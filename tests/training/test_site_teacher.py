@@ -68,6 +68,20 @@ def test_rows_come_from_training_sites_alone() -> None:
             assert site.level in TRAINED_LEVELS
 
 
+def test_a_second_look_trains_what_is_said_after_the_answer_alone() -> None:
+    rows, stayed = SiteRows(PACK, 8, Flaws()), 0
+    for _ in range(80):
+        row = rows.second_look()
+        told, said = row.messages[-2].content, row.messages[-1].content
+        assert told.endswith("look again")
+        assert row.muted == frozenset(range(len(row.messages) // 2 - 1))
+        goal, seen = row.messages[0].content.split(" and ")[0].split()[2:], told.split()
+        fits = goal[0] != "cheapest" and goal[0] in seen
+        assert said == row.messages[-3].content if fits else said != row.messages[-3].content
+        stayed += fits
+    assert 10 < stayed < 70
+
+
 def test_every_word_of_every_site_is_one_token() -> None:
     words = tiny.tokenizer(WORDS, VOCABULARY_SIZE)
     rows = SiteRows(PACK, 6, Flaws(stray=0.2, slip=0.1))
@@ -93,7 +107,8 @@ def test_what_is_trained_is_what_was_said_and_not_muted() -> None:
 
 
 def test_the_recipe_writes_a_checkpoint_that_the_embedded_engine_reads(tmp_path: Path) -> None:
-    folder = train(Config(seed=3, steps=2, episodes=4, layers=1, width=32, feed_forward=32, output=tmp_path / "a"))
+    sizes = {"steps": 2, "second_steps": 2, "episodes": 4, "second_looks": 3}
+    folder = train(Config(seed=3, layers=1, width=32, feed_forward=32, output=tmp_path / "a", **sizes))
     torch.use_deterministic_algorithms(False)
 
     async def ask() -> str:

@@ -1,12 +1,14 @@
 """Supervised start of an agent: imitate the flawed expert of the built-in sites, in the words of the decoder `tti`.
 
 What others wrote (pages, requests to look again) is learned too, with a small weight: pages that come back teach the
-model to look things up in its own history. Levels come in one after the other.
+model to look things up in its own history. Levels come in one after the other. In a second phase most rows are second
+looks alone: whether an answer fits is one token in fifty of an episode, and the first phase hardly learns it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -27,7 +29,13 @@ class Config(Settings):
     steps: int = 1200
     """Optimiser steps."""
     episodes: int = 16
-    """Episodes in a batch."""
+    """Episodes in a batch; half of them in the second phase."""
+    second_steps: int = 500
+    """Optimiser steps of the second phase."""
+    second_looks: int = 40
+    """Second looks in a batch of the second phase."""
+    second_weight: float = 4.0
+    """Weight in the loss of the word by which a second look goes on or stays."""
     haste: float = 0.6
     """The chance of the expert to answer with a good that looks right before it has checked the rest."""
     observed_weight: float = 0.1
@@ -46,14 +54,24 @@ def levels(progress: float) -> dict[int, float]:
 
 
 def batches(config: Config) -> Iterator[list[Batch]]:
-    """Endless steps, each of one update."""
+    """Endless steps of the first phase, each of one update."""
     rows = SiteRows(Pack.load("site"), config.seed, Flaws(haste=config.haste))
     encoder = Encoder(tiny.tokenizer(WORDS, VOCABULARY_SIZE), observed=config.observed_weight)
-    step = 0
-    while True:
+    for step in count():
         now = levels(step / config.steps)
         yield encoder.batches("act", [rows.episode(now) for _ in range(config.episodes)], 4)
-        step += 1
+
+
+def second_batches(config: Config) -> Iterator[list[Batch]]:
+    """Endless steps of the second phase: fewer episodes, and second looks."""
+    rows = SiteRows(Pack.load("site"), config.seed + 1_000_000, Flaws(haste=config.haste))
+    words = tiny.tokenizer(WORDS, VOCABULARY_SIZE)
+    encoder = Encoder(words, observed=config.observed_weight)
+    decisive = Encoder(words, dict.fromkeys(("back", "answer"), config.second_weight))
+    while True:
+        episodes = [rows.episode(levels(1.0)) for _ in range(config.episodes // 2)]
+        looks = [rows.second_look() for _ in range(config.second_looks)]
+        yield encoder.batches("act", episodes, 3) + decisive.batches("look", looks, 1)
 
 
 def train(config: Config) -> Path:
@@ -63,15 +81,20 @@ def train(config: Config) -> Path:
     words = tiny.tokenizer(WORDS, VOCABULARY_SIZE)
     shape = {"width": config.width, "layers": config.layers, "feed_forward": config.feed_forward}
     net = tiny.model(config.seed, words, **shape)
-    last = fit(net, batches(config), config)
-    about = (
-        "A Qwen3-architecture model that walks the built-in sites (`decoders/environments/site`) through the decoder "
-        "`tti` of longthink. Trained from scratch by\n\n"
-        f"    longthink train tti_sft --set seed={config.seed}\n\n"
-        "on sites of levels 1 to 3 whose seeds are of the training split. Level 4 and all other seeds are held out. "
-        "The expert that it imitates answers too early on purpose, with the chance `haste` at every good whose noun "
-        "and colour are right and whose rest it has not checked: so there is something to gain from looking again."
-    )
-    text = card("longthink-tiny-agent", about, config, last)
+    fit(net, batches(config), config)
+    second = config.model_copy(update={"steps": config.second_steps})
+    last = fit(net, second_batches(config), second, "metrics-second.jsonl")
+    text = card("longthink-tiny-agent", ABOUT.format(seed=config.seed), config, last)
     tiny.save(net, config.output, words, pack="site", temperature=config.temperature, card=text)
     return config.output
+
+
+ABOUT = """\
+A Qwen3-architecture model that walks the built-in sites (`decoders/environments/site`) through the decoder `tti` of
+longthink. Trained from scratch by
+
+    longthink train tti_sft --set seed={seed}
+
+on sites of levels 1 to 3 whose seeds are of the training split. Level 4 and all other seeds are held out. The expert
+that it imitates answers too early on purpose, with the chance `haste` at every good whose noun and colour are right and
+whose rest it has not checked: so there is something to gain from looking again."""

@@ -8,8 +8,8 @@ what cannot be done: only the recovery is learned. Rule: held-out seeds and leve
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from decoders.core.messages import Message
 from decoders.environments.site import KINDS, Site, Walk, Walker, split_of
@@ -115,6 +115,11 @@ class Expert:
         return view.facts["colour"] == self._walker.wish.colour and (best or self._walker.wish.kind == "find")
 
 
+def _row(turns: Sequence[Turn]) -> Row:
+    messages = [m for turn in turns for m in (Message("user", turn.told), Message("assistant", turn.said))]
+    return Row(tuple(messages), muted=frozenset(i for i, turn in enumerate(turns) if turn.muted))
+
+
 class SiteRows:
     """Draws episodes as conversations. Held-out sites never occur."""
 
@@ -127,9 +132,16 @@ class SiteRows:
         """One episode on a training site of a level drawn by weight, ended by an answer or by its budget."""
         rng, site = self._rng, self.site(levels)
         budget = rng.randint(1, 24) if rng.random() < 0.25 else LONGEST
-        turns = list(Expert(site, self._pack, rng, self._flaws).turns(budget, rng.choice((1, 2, 3))))
-        messages = [m for turn in turns for m in (Message("user", turn.told), Message("assistant", turn.said))]
-        return Row(tuple(messages), muted=frozenset(i for i, turn in enumerate(turns) if turn.muted))
+        return _row(list(Expert(site, self._pack, rng, self._flaws).turns(budget, rng.choice((1, 2, 3)))))
+
+    def second_look(self) -> Row:
+        """An episode up to the first look back at an answer, and nothing but what is said then is for imitation."""
+        while True:
+            expert = Expert(self.site({1: 0.4, 2: 0.6}), self._pack, self._rng, Flaws(1.0, 0.0, 0.0))
+            turns = [replace(turn, muted=True) for turn in expert.turns(LONGEST, 2)]
+            answers = [place for place, turn in enumerate(turns) if turn.said.startswith("answer")]
+            if 0 < (end := answers[0] + 1) < len(turns):
+                return _row([*turns[:end], replace(turns[end], muted=False)])
 
     def site(self, levels: Mapping[int, float]) -> Site:
         """A site of the training split."""
