@@ -31,7 +31,8 @@ async def episode(engine: EmbeddedEngine, site: Site, max_steps: int, min_answer
 
     model = {engine.model: Model(engine, Pack.load(engine.pack or ""))}
     run = Run(model, engine.model, Budget(10_000), seed=site.seed, environment=opened)
-    decoder = tti.TTI(max_steps=max_steps, min_answers=min_answers, think_tokens=8)
+    options = Pack.load("site").options("tti") | {"max_steps": max_steps, "min_answers": min_answers}
+    decoder = tti.TTI(**options)
     await collect(decoder, run, Task((Message("user", site.goal),)))
     return run.trace.interaction is not None and run.trace.interaction.reward == 1.0
 

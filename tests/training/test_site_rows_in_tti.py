@@ -35,10 +35,10 @@ def test_the_decoder_asks_in_the_words_of_the_rows(seed: int) -> None:
     budget, min_answers = rng.choice((4, 40)), rng.choice((1, 2, 3))
     turns = list(Expert(site, PACK, rng, Flaws(haste=0.5, stray=0.1, slip=0.1)).turns(budget, min_answers))
     run = run_of(site, ScriptedEngine([turn.said for turn in turns]))
-    decode(tti.TTI(max_steps=budget, min_answers=min_answers), run)
+    decode(tti.TTI(max_steps=budget, min_answers=min_answers, keep_thoughts=True), run)
     said = [text for turn in turns for text in (("user", turn.told), ("assistant", turn.said))]
     assert [list(step.messages) for step in run.trace.steps] == [said[: 2 * i + 1] for i in range(len(turns))]
-    wanted = site.judge(turns[-1].said.removeprefix("answer"))
+    wanted = site.judge(turns[-1].action.removeprefix("answer"))
     assert run.trace.interaction.reward == wanted  # type: ignore[union-attr]
 
 

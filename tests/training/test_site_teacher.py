@@ -27,19 +27,19 @@ def test_without_flaws_the_expert_is_the_thorough_walker() -> None:
     for site in SITES:
         turns = list(Expert(site, PACK, random.Random(0), FLAWLESS).turns(100, 1))
         assert not any(turn.muted for turn in turns)
-        assert site.judge(turns[-1].said.removeprefix("answer")) == 1.0
+        assert site.judge(turns[-1].action.removeprefix("answer")) == 1.0
         assert len(turns) - 1 == play(site, Walker(site.goal), 100).steps
 
 
 def test_a_hasty_expert_answers_early_and_goes_on_after_a_second_look() -> None:
     site = next(s for s in SITES if s.level == 3 and play(s, Walker(s.goal, eager=True), 100, 2).steps > 6)
     turns = list(Expert(site, PACK, random.Random(0), Flaws(haste=1.0, stray=0.0, slip=0.0)).turns(100, 9))
-    answers = [turn.said for turn in turns if turn.said.startswith("answer")]
+    answers = [turn.action for turn in turns if turn.action.startswith("answer")]
     assert len(set(answers)) > 1
     assert site.judge(answers[-1].removeprefix("answer")) == 1.0
     again = [i for i, turn in enumerate(turns) if turn.told.endswith("look again")]
     assert again
-    assert all(turns[i - 1].said.startswith("answer") for i in again)
+    assert all(turns[i - 1].action.startswith("answer") for i in again)
 
 
 def test_flaws_that_are_not_to_be_learned_are_muted_and_recovered_from() -> None:
@@ -48,7 +48,7 @@ def test_flaws_that_are_not_to_be_learned_are_muted_and_recovered_from() -> None
         turns = list(Expert(site, PACK, random.Random(1), flaws).turns(400, 1))
         assert any(turn.muted for turn in turns) or len(turns) < 12
         assert not any(turn.muted for turn in turns if turn.said.startswith(("answer", "back")))
-        right += site.judge(turns[-1].said.removeprefix("answer")) == 1.0
+        right += site.judge(turns[-1].action.removeprefix("answer")) == 1.0
     assert right >= 0.95 * len(SITES)
 
 
@@ -68,18 +68,19 @@ def test_rows_come_from_training_sites_alone() -> None:
             assert site.level in TRAINED_LEVELS
 
 
-def test_a_second_look_trains_what_is_said_after_the_answer_alone() -> None:
-    rows, stayed = SiteRows(PACK, 8, Flaws()), 0
-    for _ in range(80):
-        row = rows.second_look()
-        told, said = row.messages[-2].content, row.messages[-1].content
-        assert told.endswith("look again")
-        assert row.muted == frozenset(range(len(row.messages) // 2 - 1))
-        goal, seen = row.messages[0].content.split(" and ")[0].split()[2:], told.split()
-        fits = goal[0] != "cheapest" and goal[0] in seen
-        assert said == row.messages[-3].content if fits else said != row.messages[-3].content
-        stayed += fits
-    assert 10 < stayed < 70
+def test_a_thought_sets_what_is_wanted_beside_what_is_seen_and_the_action_follows_from_it() -> None:
+    checked = 0
+    for site in SITES:
+        for turn in Expert(site, PACK, random.Random(2), Flaws(haste=0.5, stray=0.0, slip=0.0)).turns(60, 3):
+            if "<think>" not in turn.said:
+                continue
+            _, _, first, colour, _, material, seen, _, word, *_ = turn.said.split()
+            assert site.goal.startswith(f"find the {first} {colour} ")
+            assert f"colour {seen}\nmade {material}" in turn.told
+            fits = (first, colour) == (material, seen)
+            assert word == ("answer" if fits else "back") or "cheapest" in site.goal
+            checked += 1
+    assert checked > 60
 
 
 def test_every_word_of_every_site_is_one_token() -> None:
@@ -107,7 +108,7 @@ def test_what_is_trained_is_what_was_said_and_not_muted() -> None:
 
 
 def test_the_recipe_writes_a_checkpoint_that_the_embedded_engine_reads(tmp_path: Path) -> None:
-    sizes = {"steps": 2, "second_steps": 2, "episodes": 4, "second_looks": 3}
+    sizes = {"steps": 2, "second_steps": 2, "episodes": 4}
     folder = train(Config(seed=3, layers=1, width=32, feed_forward=32, output=tmp_path / "a", **sizes))
     torch.use_deterministic_algorithms(False)
 

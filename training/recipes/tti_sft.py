@@ -1,8 +1,8 @@
 """Supervised start of an agent: imitate the flawed expert of the built-in sites, in the words of the decoder `tti`.
 
 What others wrote (pages, requests to look again) is learned too, with a small weight: pages that come back teach the
-model to look things up in its own history. Levels come in one after the other. In a second phase most rows are second
-looks alone: whether an answer fits is one token in fifty of an episode, and the first phase hardly learns it.
+model to look things up in its own history. Levels come in one after the other. The first phase teaches to walk, the
+second, shorter one to think before an answer.
 """
 
 from __future__ import annotations
@@ -29,13 +29,9 @@ class Config(Settings):
     steps: int = 1200
     """Optimiser steps."""
     episodes: int = 16
-    """Episodes in a batch; half of them in the second phase."""
-    second_steps: int = 500
-    """Optimiser steps of the second phase."""
-    second_looks: int = 40
-    """Second looks in a batch of the second phase."""
-    second_weight: float = 4.0
-    """Weight in the loss of the word by which a second look goes on or stays."""
+    """Episodes in a batch."""
+    second_steps: int = 350
+    """Optimiser steps of the second phase, in which the expert thinks."""
     haste: float = 0.6
     """The chance of the expert to answer with a good that looks right before it has checked the rest."""
     observed_weight: float = 0.1
@@ -53,25 +49,13 @@ def levels(progress: float) -> dict[int, float]:
     return {1: 0.15, 2: 0.35, 3: 0.5} if progress < 0.4 else {1: 0.1, 2: 0.25, 3: 0.65}
 
 
-def batches(config: Config) -> Iterator[list[Batch]]:
-    """Endless steps of the first phase, each of one update."""
-    rows = SiteRows(Pack.load("site"), config.seed, Flaws(haste=config.haste))
+def batches(config: Config, *, thinks: bool) -> Iterator[list[Batch]]:
+    """Endless steps of a phase, each of one update."""
+    rows = SiteRows(Pack.load("site"), config.seed + 1_000_000 * thinks, Flaws(haste=config.haste))
     encoder = Encoder(tiny.tokenizer(WORDS, VOCABULARY_SIZE), observed=config.observed_weight)
     for step in count():
-        now = levels(step / config.steps)
-        yield encoder.batches("act", [rows.episode(now) for _ in range(config.episodes)], 4)
-
-
-def second_batches(config: Config) -> Iterator[list[Batch]]:
-    """Endless steps of the second phase: fewer episodes, and second looks."""
-    rows = SiteRows(Pack.load("site"), config.seed + 1_000_000, Flaws(haste=config.haste))
-    words = tiny.tokenizer(WORDS, VOCABULARY_SIZE)
-    encoder = Encoder(words, observed=config.observed_weight)
-    decisive = Encoder(words, dict.fromkeys(("back", "answer"), config.second_weight))
-    while True:
-        episodes = [rows.episode(levels(1.0)) for _ in range(config.episodes // 2)]
-        looks = [rows.second_look() for _ in range(config.second_looks)]
-        yield encoder.batches("act", episodes, 3) + decisive.batches("look", looks, 1)
+        now = levels(1.0 if thinks else step / config.steps)
+        yield encoder.batches("act", [rows.episode(now, thinks=thinks) for _ in range(config.episodes)], 4)
 
 
 def train(config: Config) -> Path:
@@ -81,9 +65,9 @@ def train(config: Config) -> Path:
     words = tiny.tokenizer(WORDS, VOCABULARY_SIZE)
     shape = {"width": config.width, "layers": config.layers, "feed_forward": config.feed_forward}
     net = tiny.model(config.seed, words, **shape)
-    fit(net, batches(config), config)
+    fit(net, batches(config, thinks=False), config)
     second = config.model_copy(update={"steps": config.second_steps})
-    last = fit(net, second_batches(config), second, "metrics-second.jsonl")
+    last = fit(net, batches(config, thinks=True), second, "metrics-second.jsonl")
     text = card("longthink-tiny-agent", ABOUT.format(seed=config.seed), config, last)
     tiny.save(net, config.output, words, pack="site", temperature=config.temperature, card=text)
     return config.output

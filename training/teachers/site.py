@@ -8,10 +8,12 @@ what cannot be done: only the recovery is learned. Rule: held-out seeds and leve
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from decoders.core.messages import Message
+from decoders.core.thinking import CLOSE as END_THINK
+from decoders.core.thinking import OPEN as THINK
 from decoders.environments.site import KINDS, Site, Walk, Walker, split_of
 from decoders.environments.site.catalogue import COLOURS, HALLS, MATERIALS, PRICES, SHELF_OF
 from decoders.environments.site.episode import ACTIONS, BAD
@@ -36,6 +38,7 @@ WORDS = tuple(
             *SHELF_OF,
             *COLOURS,
             *MATERIALS,
+            "want",
         ]
     )
 )
@@ -62,11 +65,21 @@ class Turn:
     said: str
     muted: bool = False
 
+    @property
+    def action(self) -> str:
+        """What was said after the thought."""
+        return self.said.rpartition(END_THINK)[2].strip()
+
 
 class Expert:
-    """One episode on one site, told in the words of the decoder `tti`."""
+    """One episode on one site, told in the words of the decoder `tti`.
 
-    def __init__(self, site: Site, pack: Pack, rng: random.Random, flaws: Flaws) -> None:
+    One that `thinks` sets what it wants beside what it sees, at every good of the right noun unless it is hasty: then
+    the comparison, which a small model cannot make across a conversation, is between neighbours.
+    """
+
+    def __init__(self, site: Site, pack: Pack, rng: random.Random, flaws: Flaws, *, thinks: bool = True) -> None:
+        self._thinks = thinks
         self._walk = Walk(site)
         self._pack = pack
         self._walker = Walker(site.goal)
@@ -79,16 +92,16 @@ class Expert:
         """The episode as the decoder would hold it."""
         steps = answers = 0
         while steps < max_steps:
-            said, muted = self._say()
-            yield Turn(self._told, said, muted)
-            if said.startswith("answer"):
+            turn = self._turn()
+            yield turn
+            if turn.action.startswith("answer"):
                 answers += 1
                 if answers >= min_answers:
                     return
                 self._told = self._words("recheck", self._seen)
                 continue
             steps += 1
-            possible = self._walk.act(said)
+            possible = self._walk.act(turn.action)
             self._seen = self._walk.text if possible else f"{BAD}\n{self._walk.text}"
             self._told = self._words("observe", self._seen)
         self._walker.look(View.of(self._walk.text))
@@ -98,26 +111,28 @@ class Expert:
         values = {"question": "", "goal": "", "tools": False, "omitted": False, **values}
         return self._pack.fill(prompt, observation=observation, **values)[0].content
 
-    def _say(self) -> tuple[str, bool]:
+    def _turn(self) -> Turn:
         rng, flaws, view = self._rng, self._flaws, View.of(self._walk.text)
         new = self._walker.look(view)
         if rng.random() < flaws.slip:
-            return f"open {self._walker.wish.noun} {len(view.links) + rng.randint(1, 3)}", True
+            return Turn(self._told, f"open {self._walker.wish.noun} {len(view.links) + rng.randint(1, 3)}", muted=True)
         if view.links and rng.random() < flaws.stray:
-            return f"open {rng.choice(view.links)}", True
+            return Turn(self._told, f"open {rng.choice(view.links)}", muted=True)
         if new and self._tempting(view) and rng.random() < flaws.haste:
-            return f"answer {view.facts['code']}", False
-        return self._walker.act(self._walk.text), False
+            return Turn(self._told, f"answer {view.facts['code']}")
+        return Turn(self._told, self._thought(view) + self._walker.act(self._walk.text))
+
+    def _thought(self, view: View) -> str:
+        wish, facts = self._walker.wish, view.facts
+        if not self._thinks or view.title != wish.noun:
+            return ""
+        wanted = f"want {wish.material or wish.kind} {wish.colour}"
+        return f"{THINK} {wanted} see {facts['made']} {facts['colour']} {END_THINK} "
 
     def _tempting(self, view: View) -> bool:
         """Whether a good has the right colour and, among those that fit, the lowest price so far."""
         best = self._walker.answer() == f"answer {view.facts['code']}"
         return view.facts["colour"] == self._walker.wish.colour and (best or self._walker.wish.kind == "find")
-
-
-def _row(turns: Sequence[Turn]) -> Row:
-    messages = [m for turn in turns for m in (Message("user", turn.told), Message("assistant", turn.said))]
-    return Row(tuple(messages), muted=frozenset(i for i, turn in enumerate(turns) if turn.muted))
 
 
 class SiteRows:
@@ -128,20 +143,14 @@ class SiteRows:
         self._rng = random.Random(seed)
         self._flaws = flaws
 
-    def episode(self, levels: Mapping[int, float]) -> Row:
+    def episode(self, levels: Mapping[int, float], *, thinks: bool = True) -> Row:
         """One episode on a training site of a level drawn by weight, ended by an answer or by its budget."""
         rng, site = self._rng, self.site(levels)
         budget = rng.randint(1, 24) if rng.random() < 0.25 else LONGEST
-        return _row(list(Expert(site, self._pack, rng, self._flaws).turns(budget, rng.choice((1, 2, 3)))))
-
-    def second_look(self) -> Row:
-        """An episode up to the first look back at an answer, and nothing but what is said then is for imitation."""
-        while True:
-            expert = Expert(self.site({1: 0.4, 2: 0.6}), self._pack, self._rng, Flaws(1.0, 0.0, 0.0))
-            turns = [replace(turn, muted=True) for turn in expert.turns(LONGEST, 2)]
-            answers = [place for place, turn in enumerate(turns) if turn.said.startswith("answer")]
-            if 0 < (end := answers[0] + 1) < len(turns):
-                return _row([*turns[:end], replace(turns[end], muted=False)])
+        expert = Expert(site, self._pack, rng, self._flaws, thinks=thinks)
+        turns = list(expert.turns(budget, rng.choice((1, 2, 3))))
+        messages = [m for turn in turns for m in (Message("user", turn.told), Message("assistant", turn.said))]
+        return Row(tuple(messages), muted=frozenset(i for i, turn in enumerate(turns) if turn.muted))
 
     def site(self, levels: Mapping[int, float]) -> Site:
         """A site of the training split."""
