@@ -117,16 +117,14 @@ def rate(settings: Settings, step: int) -> float:
     return min(1.0, (step + 1) / settings.warmup, decay)
 
 
-def fit(
-    net: torch.nn.Module, updates: Iterable[list[Batch]], settings: Settings, metrics: str = "metrics.jsonl"
-) -> dict[str, float]:
-    """Train on one list of batches an optimiser step; a line every 100 steps to the metrics, the last returned."""
+def fit(net: torch.nn.Module, updates: Iterable[list[Batch]], settings: Settings) -> dict[str, float]:
+    """Train on one list of batches an optimiser step; a line every 100 steps to `metrics.jsonl`, the last returned."""
     matrices = [p for n, p in net.named_parameters() if p.dim() == 2 and "embed" not in n]
     others = [p for n, p in net.named_parameters() if p.dim() != 2 or "embed" in n]
     adam = torch.optim.AdamW(others, settings.vector_rate, (0.9, 0.98), weight_decay=0.0)
     optimizers = {settings.matrix_rate: Muon(matrices, settings.matrix_rate), settings.vector_rate: adam}
     settings.output.mkdir(parents=True, exist_ok=True)
-    with Log(settings.output / metrics) as log:
+    with Log(settings.output / "metrics.jsonl") as log:
         for step, parts in zip(range(settings.steps), updates, strict=False):
             for peak, optimizer in optimizers.items():
                 for group in optimizer.param_groups:

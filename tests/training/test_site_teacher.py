@@ -74,7 +74,7 @@ def test_a_thought_sets_what_is_wanted_beside_what_is_seen_and_the_action_follow
         for turn in Expert(site, PACK, random.Random(2), Flaws(haste=0.5, stray=0.0, slip=0.0)).turns(60, 3):
             if "<think>" not in turn.said:
                 continue
-            _, _, first, colour, _, material, seen, _, word, *_ = turn.said.split()
+            _, _, first, colour, _, _, seen, _, material, _, word, *_ = turn.said.split()
             assert site.goal.startswith(f"find the {first} {colour} ")
             assert f"colour {seen}\nmade {material}" in turn.told
             fits = (first, colour) == (material, seen)
@@ -108,7 +108,7 @@ def test_what_is_trained_is_what_was_said_and_not_muted() -> None:
 
 
 def test_the_recipe_writes_a_checkpoint_that_the_embedded_engine_reads(tmp_path: Path) -> None:
-    sizes = {"steps": 2, "second_steps": 2, "episodes": 4}
+    sizes = {"steps": 2, "episodes": 4}
     folder = train(Config(seed=3, layers=1, width=32, feed_forward=32, output=tmp_path / "a", **sizes))
     torch.use_deterministic_algorithms(False)
 

@@ -1,8 +1,7 @@
 """Supervised start of an agent: imitate the flawed expert of the built-in sites, in the words of the decoder `tti`.
 
 What others wrote (pages, requests to look again) is learned too, with a small weight: pages that come back teach the
-model to look things up in its own history. Levels come in one after the other. The first phase teaches to walk, the
-second, shorter one to think before an answer.
+model to look things up in its own history. Levels come in one after the other.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ class Config(Settings):
 
     output: Path = Path("runs/longthink-tiny-agent")
     """Folder of the checkpoint."""
-    steps: int = 1200
+    steps: int = 1300
     """Optimiser steps."""
     episodes: int = 16
     """Episodes in a batch."""
-    second_steps: int = 350
-    """Optimiser steps of the second phase, in which the expert thinks."""
     haste: float = 0.6
-    """The chance of the expert to answer with a good that looks right before it has checked the rest."""
+    """The chance of the expert to answer with a good of the right noun before it has checked the rest."""
+    decisive_weight: float = 2.0
+    """Weight in the loss of the words by which a thought ends in going on or in an answer."""
     observed_weight: float = 0.1
     """Weight in the loss of what others wrote."""
     layers: int = 4
@@ -49,13 +48,14 @@ def levels(progress: float) -> dict[int, float]:
     return {1: 0.15, 2: 0.35, 3: 0.5} if progress < 0.4 else {1: 0.1, 2: 0.25, 3: 0.65}
 
 
-def batches(config: Config, *, thinks: bool) -> Iterator[list[Batch]]:
-    """Endless steps of a phase, each of one update."""
-    rows = SiteRows(Pack.load("site"), config.seed + 1_000_000 * thinks, Flaws(haste=config.haste))
-    encoder = Encoder(tiny.tokenizer(WORDS, VOCABULARY_SIZE), observed=config.observed_weight)
+def batches(config: Config) -> Iterator[list[Batch]]:
+    """Endless steps, each of one update."""
+    rows = SiteRows(Pack.load("site"), config.seed, Flaws(haste=config.haste))
+    decisive = dict.fromkeys(("back", "answer"), config.decisive_weight)
+    encoder = Encoder(tiny.tokenizer(WORDS, VOCABULARY_SIZE), decisive, observed=config.observed_weight)
     for step in count():
-        now = levels(1.0 if thinks else step / config.steps)
-        yield encoder.batches("act", [rows.episode(now, thinks=thinks) for _ in range(config.episodes)], 4)
+        now = levels(step / config.steps)
+        yield encoder.batches("act", [rows.episode(now) for _ in range(config.episodes)], 4)
 
 
 def train(config: Config) -> Path:
@@ -65,9 +65,7 @@ def train(config: Config) -> Path:
     words = tiny.tokenizer(WORDS, VOCABULARY_SIZE)
     shape = {"width": config.width, "layers": config.layers, "feed_forward": config.feed_forward}
     net = tiny.model(config.seed, words, **shape)
-    fit(net, batches(config, thinks=False), config)
-    second = config.model_copy(update={"steps": config.second_steps})
-    last = fit(net, batches(config, thinks=True), second, "metrics-second.jsonl")
+    last = fit(net, batches(config), config)
     text = card("longthink-tiny-agent", ABOUT.format(seed=config.seed), config, last)
     tiny.save(net, config.output, words, pack="site", temperature=config.temperature, card=text)
     return config.output
@@ -80,5 +78,5 @@ longthink. Trained from scratch by
     longthink train tti_sft --set seed={seed}
 
 on sites of levels 1 to 3 whose seeds are of the training split. Level 4 and all other seeds are held out. The expert
-that it imitates answers too early on purpose, with the chance `haste` at every good whose noun and colour are right and
-whose rest it has not checked: so there is something to gain from looking again."""
+that it imitates answers too early on purpose, with the chance `haste` at every good of the right noun, before it has
+compared the rest: so there is something to gain from looking again."""

@@ -1,8 +1,9 @@
 """The expert that shows `longthink-tiny-agent` how to search a site: a thorough walker with flaws put in on purpose.
 
-It tends to answer with what only looks right, and goes on when it is told to look again: both are learned. That flaw is
-in what is seen, not in the luck of a draw, so no vote among samples cures it. It sometimes takes a wrong link or says
-what cannot be done: only the recovery is learned. Rule: held-out seeds and levels never occur.
+It tends to answer with the first thing that has the right name, and thinks and goes on when it is told to look again:
+both are learned. At more than every second chance that is no matter of luck, so a vote among samples does not cure it.
+It sometimes takes a wrong link or says what cannot be done: only the recovery is learned. Rule: held-out seeds and
+levels never occur.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Flaws:
     """How often the expert does what it should not, each a chance at every opportunity."""
 
     haste: float = 0.6
-    """Answers with a good of the right noun and colour before it has checked the rest: the material, all prices."""
+    """Answers with a good of the right noun before it has checked the rest."""
     stray: float = 0.04
     """Opens a link at random."""
     slip: float = 0.01
@@ -74,12 +75,11 @@ class Turn:
 class Expert:
     """One episode on one site, told in the words of the decoder `tti`.
 
-    One that `thinks` sets what it wants beside what it sees, at every good of the right noun unless it is hasty: then
-    the comparison, which a small model cannot make across a conversation, is between neighbours.
+    Unless it is hasty, it sets what it wants beside what it sees at every good of the right noun: the comparison, which
+    a small model cannot make across a conversation, is then between neighbours.
     """
 
-    def __init__(self, site: Site, pack: Pack, rng: random.Random, flaws: Flaws, *, thinks: bool = True) -> None:
-        self._thinks = thinks
+    def __init__(self, site: Site, pack: Pack, rng: random.Random, flaws: Flaws) -> None:
         self._walk = Walk(site)
         self._pack = pack
         self._walker = Walker(site.goal)
@@ -118,21 +118,16 @@ class Expert:
             return Turn(self._told, f"open {self._walker.wish.noun} {len(view.links) + rng.randint(1, 3)}", muted=True)
         if view.links and rng.random() < flaws.stray:
             return Turn(self._told, f"open {rng.choice(view.links)}", muted=True)
-        if new and self._tempting(view) and rng.random() < flaws.haste:
+        if new and rng.random() < flaws.haste:
             return Turn(self._told, f"answer {view.facts['code']}")
         return Turn(self._told, self._thought(view) + self._walker.act(self._walk.text))
 
     def _thought(self, view: View) -> str:
         wish, facts = self._walker.wish, view.facts
-        if not self._thinks or view.title != wish.noun:
+        if view.title != wish.noun:
             return ""
         wanted = f"want {wish.material or wish.kind} {wish.colour}"
-        return f"{THINK} {wanted} see {facts['made']} {facts['colour']} {END_THINK} "
-
-    def _tempting(self, view: View) -> bool:
-        """Whether a good has the right colour and, among those that fit, the lowest price so far."""
-        best = self._walker.answer() == f"answer {view.facts['code']}"
-        return view.facts["colour"] == self._walker.wish.colour and (best or self._walker.wish.kind == "find")
+        return f"{THINK} {wanted} see colour {facts['colour']} made {facts['made']} {END_THINK} "
 
 
 class SiteRows:
@@ -143,12 +138,12 @@ class SiteRows:
         self._rng = random.Random(seed)
         self._flaws = flaws
 
-    def episode(self, levels: Mapping[int, float], *, thinks: bool = True) -> Row:
+    def episode(self, levels: Mapping[int, float]) -> Row:
         """One episode on a training site of a level drawn by weight, ended by an answer or by its budget."""
         rng, site = self._rng, self.site(levels)
         budget = rng.randint(1, 24) if rng.random() < 0.25 else LONGEST
-        expert = Expert(site, self._pack, rng, self._flaws, thinks=thinks)
-        turns = list(expert.turns(budget, rng.choice((1, 2, 3))))
+        expert = Expert(site, self._pack, rng, self._flaws)
+        turns = list(expert.turns(budget, rng.choice((1, 3, 6))))
         messages = [m for turn in turns for m in (Message("user", turn.told), Message("assistant", turn.said))]
         return Row(tuple(messages), muted=frozenset(i for i, turn in enumerate(turns) if turn.muted))
 
