@@ -6,8 +6,6 @@ import asyncio
 import json
 from collections.abc import Sequence
 
-import pytest
-
 from benchmarks.tasks.site import problems
 from decoders.core.budget import Budget
 from decoders.core.messages import Message
@@ -16,11 +14,11 @@ from decoders.core.task import Model, Task
 from decoders.environments.base import Environment
 from decoders.environments.site import Site, SiteEnvironment
 from decoders.prompts import Pack
+from decoders.tti import TTI
 from server.engines.embedded import EmbeddedEngine
-from server.settings import SHIPPED
+from server.model_options import SHIPPED
 from tests.decoders.support import collect
 
-tti = pytest.importorskip("decoders.tti", reason="the decoder tti is not merged yet")
 FOLDER = SHIPPED.with_name("longthink-tiny-agent")
 N = 16
 
@@ -32,7 +30,7 @@ async def episode(engine: EmbeddedEngine, site: Site, max_steps: int, min_answer
     model = {engine.model: Model(engine, Pack.load(engine.pack or ""))}
     run = Run(model, engine.model, Budget(10_000), seed=site.seed, environment=opened)
     options = Pack.load("site").options("tti") | {"max_steps": max_steps, "min_answers": min_answers}
-    decoder = tti.TTI(**options)
+    decoder = TTI(**options)
     await collect(decoder, run, Task((Message("user", site.goal),)))
     return run.trace.interaction is not None and run.trace.interaction.reward == 1.0
 

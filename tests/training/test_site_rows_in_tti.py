@@ -13,11 +13,11 @@ from decoders.core.task import Model
 from decoders.environments.base import Environment
 from decoders.environments.site import Site, SiteEnvironment, Walker, play
 from decoders.prompts import Pack
+from decoders.tti import TTI
 from server.engines.scripted import ScriptedEngine
 from tests.decoders.support import decode
 from training.teachers.site import Expert, Flaws
 
-tti = pytest.importorskip("decoders.tti", reason="the decoder tti is not merged yet")
 PACK = Pack.load("site")
 
 
@@ -35,7 +35,7 @@ def test_the_decoder_asks_in_the_words_of_the_rows(seed: int) -> None:
     budget, min_answers = rng.choice((4, 40)), rng.choice((1, 2, 3))
     turns = list(Expert(site, PACK, rng, Flaws(haste=0.5, stray=0.1, slip=0.1)).turns(budget, min_answers))
     run = run_of(site, ScriptedEngine([turn.said for turn in turns]))
-    decode(tti.TTI(max_steps=budget, min_answers=min_answers, keep_thoughts=True), run)
+    decode(TTI(max_steps=budget, min_answers=min_answers, keep_thoughts=True), run)
     said = [text for turn in turns for text in (("user", turn.told), ("assistant", turn.said))]
     assert [list(step.messages) for step in run.trace.steps] == [said[: 2 * i + 1] for i in range(len(turns))]
     wanted = site.judge(turns[-1].action.removeprefix("answer"))
@@ -53,7 +53,7 @@ def test_a_walker_behind_the_decoder_fares_as_by_itself(eager: bool, min_answers
             return retold(prompt, Walker(site.goal, eager))
 
         run = run_of(site, ScriptedEngine(reply))
-        decode(tti.TTI(max_steps=budget, min_answers=min_answers), run)
+        decode(TTI(max_steps=budget, min_answers=min_answers), run)
         played, counted = play(site, Walker(site.goal, eager), budget, min_answers), run.trace.interaction
         assert counted is not None
         assert (counted.reward, counted.steps, counted.answers) == (played.reward, played.steps, played.answers)
