@@ -34,6 +34,11 @@ class Piece:
     about: Mapping[str, Any] | None = None
     """What happened in an episode, for programs; such a piece is one of its own."""
 
+    def continued_by(self, other: Piece) -> bool:
+        """Whether the other one is more of the same."""
+        places = {(piece.kind, piece.key, piece.role, piece.channel) for piece in (self, other)}
+        return len(places) == 1 and self.about is None and other.about is None
+
     def fields(self) -> list[Any]:
         """As JSON has it; few pieces have the last field."""
         fields = [self.kind, self.text, self.key, self.role, self.channel]

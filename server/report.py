@@ -6,8 +6,9 @@ the same bytes, to every reader and on every replica.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -108,6 +109,19 @@ class Entry:
     pieces: tuple[tuple[int, Piece], ...] = ()
     answers: Mapping[int, Answer] | None = None
     facts: Facts | None = None
+
+    @classmethod
+    def together(cls, entries: Sequence[Entry]) -> Entry:
+        """Several as one: neighbouring pieces of one place become one piece."""
+        pieces: list[tuple[int, Piece]] = []
+        for index, piece in (told for entry in entries for told in entry.pieces):
+            before, last = pieces[-1] if pieces else (-1, None)
+            if last is not None and before == index and last.continued_by(piece):
+                pieces[-1] = (index, dataclasses.replace(last, text=last.text + piece.text))
+            else:
+                pieces.append((index, piece))
+        answers = {index: answer for entry in entries for index, answer in (entry.answers or {}).items()}
+        return cls(tuple(pieces), answers)
 
     def dump(self) -> bytes:
         """As JSON."""

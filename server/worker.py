@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ClassVar, ParamSpec, Protocol, TypeVar
 
 from decoders.core.errors import LongThinkError
 from decoders.core.trace import Record, read_record
@@ -127,7 +127,7 @@ class Worker:
         self._writer = work.writer(self.generation)
         self._unfinished = set(range(self.generation.choices))
         self._last = Entry()
-        self._told = len(history.entries)
+        self._log = _Log(self._append, len(history.entries))
 
     def body(self) -> bytes:
         """The response as it is now."""
@@ -153,8 +153,11 @@ class Worker:
         except (Refused, HandOver, LeaseLost) as reason:
             self.left = reason
             log.info("run %s left to others: %s", lease.id, reason)
+            await self._log.aclose()
             with suppress(StoreUnavailable):  # then it lapses
                 await self._store.release(lease)
+        finally:
+            await self._log.aclose()
 
     async def _generate(self) -> None:
         for index in sorted(self._unfinished):
@@ -170,8 +173,7 @@ class Worker:
                     self._last = entry  # it goes out together with what follows it
                 elif batch or new:
                     self._write(entry)
-                    await _insist(self._store.append, self._lease, [entry.dump()], self._told)
-                    self._told += 1
+                    await self._log.add(entry)
 
     def _write(self, entry: Entry) -> None:
         for index, piece in entry.pieces:
@@ -194,16 +196,69 @@ class Worker:
         self._writer.end() if error is None else self._writer.failure(error)
         if self.announce is not None:
             await _insist(self.announce, self._lease.id)
-        end = dataclasses.replace(self._last, facts=facts).dump()
-        await _insist(self._store.finish, self._lease, self._writer.body(), [end])
+        end = dataclasses.replace(Entry.together([*await self._log.rest(), self._last]), facts=facts)
+        await _insist(self._store.finish, self._lease, self._writer.body(), [end.dump()])
         # not before: whoever would take over a run that is settled but not done would settle it again
         await self.generation.permit.settle(facts.spent)
+
+    async def _append(self, entry: Entry, at: int) -> None:
+        await _insist(self._store.append, self._lease, [entry.dump()], at)
 
     async def _record(self, choice: int, step: Record) -> None:
         line = b"%d %b" % (choice, step.model_dump_json().encode())
         await _insist(self._store.record, self._lease, [line])
         if self._draining() and self._store.durable:
             raise HandOver("the server is shutting down")
+
+
+class _Log:
+    """Writes a run's log behind its generation: what comes while a write is under way goes out with the next one.
+
+    So a token costs no write of its own, and no token waits for a write until the store has fallen far behind.
+    """
+
+    pace: ClassVar[float] = 0.02
+    """Seconds from one write to the next."""
+    most: ClassVar[int] = 1024
+    """Entries that may wait."""
+
+    def __init__(self, write: Callable[[Entry, int], Awaitable[None]], count: int) -> None:
+        self._write, self._count = write, count
+        self._waiting: list[Entry] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def add(self, entry: Entry) -> None:
+        """Write an entry soon. Raises what an earlier write has raised."""
+        self._waiting.append(entry)
+        if self._writing is not None and (self._writing.done() or len(self._waiting) > self.most):
+            await self._settle()
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._work())
+
+    async def rest(self) -> list[Entry]:
+        """What is not written and will not be; the last write is over."""
+        waiting, self._waiting = self._waiting, []
+        await self._settle()
+        return waiting
+
+    async def aclose(self) -> None:
+        """Drop what is not written: whoever goes on will tell it again."""
+        self._waiting = []
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+
+    async def _settle(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
+
+    async def _work(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            await self._write(Entry.together(waiting), self._count)
+            self._count += 1
+            await asyncio.sleep(self.pace)
 
 
 async def _insist(operation: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:

@@ -160,6 +160,12 @@ async def undisturbed(ask: Ask) -> tuple[Recording, list[tuple[int, str, str]], 
     return recording, texts, orjson.loads(found.body)["lines"]
 
 
+@pytest.fixture(autouse=True)
+def eager_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every piece is written at once, so that there are many moments to die at."""
+    monkeypatch.setattr("server.worker._Log.pace", 0.0)
+
+
 DECODERS: list[tuple[str, dict[str, Any], int]] = [
     ("rc", {"turns": 4}, 1),
     ("rc", {"turns": 3}, 2),
@@ -269,5 +275,21 @@ def test_a_run_that_nobody_can_take_up_says_so() -> None:
         async with beating(second):
             with pytest.raises(Failed, match="recorded as reason"):
                 await asyncio.wait_for(ended(store, "run"), 10)
+
+    asyncio.run(scenario())
+
+
+def test_a_log_behind_its_generation_is_written_in_larger_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        _, texts, body = await undisturbed(ASK)
+        few = kept(Clock())
+        monkeypatch.setattr("server.worker._Log.pace", 0.05)
+        await Replica(few, delay=1e-3).start("run")
+        seen, told = await ended(few, "run")
+        assert told == texts
+        assert len(await few.entries("run")) < seen.usage().completion_tokens / 4
+        found = await few.get("run")
+        assert found is not None
+        assert orjson.loads(found.body)["lines"][-1] == body[-1]
 
     asyncio.run(scenario())
