@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from pydantic import BaseModel, Field
@@ -100,6 +100,38 @@ class Report(ABC):
     def usage(self) -> Usage:
         """Exact counts, over all choices."""
         return self.facts().usage
+
+
+class Writer(Protocol):
+    """Writes one response as the server-sent events of a dialect."""
+
+    def begin(self, index: int) -> bytes:
+        """A choice begins."""
+        ...
+
+    def piece(self, index: int, piece: Piece) -> bytes:
+        """Text of a choice."""
+        ...
+
+    def finish(self, index: int, *, last: bool) -> bytes:
+        """A choice has its answer; `last` when all have."""
+        ...
+
+    def end(self) -> bytes:
+        """What follows the last choice."""
+        ...
+
+
+class LastingWriter(Writer, Protocol):
+    """Writes a response that can be asked for at any time, whatever became of it."""
+
+    def failure(self, error: Exception) -> bytes:
+        """What follows where the run has failed or was cancelled."""
+        ...
+
+    def body(self) -> bytes:
+        """The object as it is now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

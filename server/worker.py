@@ -20,7 +20,7 @@ from server.api import errors
 from server.connections import Connected, HandOver, Refused
 from server.generation import Generation
 from server.narrator import Piece
-from server.report import Cancelled, Entry, Report, told
+from server.report import Cancelled, Entry, LastingWriter, Report, told
 from server.service import Ask, Journal
 from server.store.base import Lease, LeaseLost, Runs, Stored, StoreUnavailable
 
@@ -33,40 +33,12 @@ _PAUSES = (0.05, 2.0)
 log = logging.getLogger("longthink")
 
 
-class Body(Protocol):
-    """Writes the response of a run; a worker needs only the object in the end."""
-
-    def begin(self, index: int) -> bytes:
-        """A choice begins."""
-        ...
-
-    def piece(self, index: int, piece: Piece) -> bytes:
-        """Text of a choice."""
-        ...
-
-    def finish(self, index: int, *, last: bool) -> bytes:
-        """A choice has its answer; `last` when all have."""
-        ...
-
-    def end(self) -> bytes:
-        """What follows the last choice."""
-        ...
-
-    def failure(self, error: Exception) -> bytes:
-        """What follows where the run has failed or was cancelled."""
-        ...
-
-    def body(self) -> bytes:
-        """The object as it is now."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Work:
     """A stored run as its API understands it: what is asked, and how the response to it is written."""
 
     ask: Ask
-    writer: Callable[[Report], Body]
+    writer: Callable[[Report], LastingWriter]
     webhook: str = ""
     """The URL that the request wants told of the end."""
 

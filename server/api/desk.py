@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -22,7 +22,7 @@ from server.context import origin
 from server.generation import Generation
 from server.metrics import Metrics
 from server.narrator import Piece
-from server.report import Report
+from server.report import Report, Writer
 from server.service import Ask, Journal, Service
 from server.telemetry import Tracing
 
@@ -106,26 +106,6 @@ class Desk:
 def owner(request: Request) -> str:
     """The id of the API key that asks; empty where there are no keys."""
     return Caller.of(request).id
-
-
-class Writer(Protocol):
-    """Writes one response as the server-sent events of a dialect."""
-
-    def begin(self, index: int) -> bytes:
-        """A choice begins."""
-        ...
-
-    def piece(self, index: int, piece: Piece) -> bytes:
-        """Text of a choice."""
-        ...
-
-    def finish(self, index: int, *, last: bool) -> bytes:
-        """A choice has its answer; `last` when all have."""
-        ...
-
-    def end(self) -> bytes:
-        """What follows the last choice."""
-        ...
 
 
 async def tell(report: Report, writer: Writer) -> AsyncGenerator[bytes, None]:

@@ -45,49 +45,50 @@ class ApiError(LongThinkError):
         self.status, self.code, self.param = status, code, param
 
 
+_OF_REQUESTS: Mapping[type[InvalidRequest], int] = {UnknownModel: 404, Forbidden: 403, InvalidRequest: 400}
+
+# in this order: those before their bases
+_OTHERS: Mapping[type[LongThinkError], tuple[int, str]] = {
+    # no 5xx: official clients repeat those by themselves, and every repetition spends the budget again
+    InvalidOutput: (422, "invalid_structured_output"),
+    Gone: (404, "response_not_found"),
+    Cancelled: (409, "response_cancelled"),
+    Unauthorized: (401, "invalid_api_key"),
+    ClientLeft: (CLIENT_LEFT, "client_closed_request"),
+    StoreUnavailable: (503, "store_unavailable"),
+    Refused: (503, "overloaded"),
+    EngineUnavailable: (503, "engine_unavailable"),
+    EnvironmentFailed: (502, "environment_failed"),
+    LongThinkError: (500, "engine_error"),
+}
+
+
 def describe(error: Exception) -> tuple[int, dict[str, Any]]:
     """Status and body for an error; foreign errors say nothing about the inside of the server."""
     match error:
         case ApiError():
-            kind = "invalid_request_error" if error.status < 500 else "server_error"
-            return error.status, body(str(error), kind, error.param, error.code)
-        case UnknownModel():
-            return 404, body(str(error), "invalid_request_error", error.param, error.code)
-        case Forbidden():
-            return 403, body(str(error), "invalid_request_error", error.param, error.code)
-        case InvalidRequest():
-            return 400, body(str(error), "invalid_request_error", error.param, error.code)
-        case InvalidOutput():
-            # no 5xx: official clients repeat those by themselves, and every repetition spends the budget again
-            return 422, body(str(error), "invalid_request_error", None, "invalid_structured_output")
+            return error.status, body(str(error), _kind(error.status), error.param, error.code)
         case Failed():
             told = error.error
             return told["status"], body(told["message"], told["type"], told["param"], told["code"])
-        case Gone():
-            return 404, body(str(error), "invalid_request_error", None, "response_not_found")
-        case Cancelled():
-            return 409, body(str(error), "invalid_request_error", None, "response_cancelled")
-        case StoreUnavailable():
-            return 503, body("the store cannot be reached now", "server_error", None, "store_unavailable")
-        case Unauthorized():
-            return 401, body(str(error), "invalid_request_error", None, "invalid_api_key")
         case RateLimited():
             return 429, body(str(error), error.kind, None, "rate_limit_exceeded")
-        case Refused():
-            return 503, body(str(error), "server_error", None, "overloaded")
-        case EngineUnavailable():
-            return 503, body(str(error), "server_error", None, "engine_unavailable")
-        case ClientLeft():
-            return CLIENT_LEFT, body(str(error), "invalid_request_error", None, "client_closed_request")
-        case EnvironmentFailed():
-            return 502, body(str(error), "server_error", None, "environment_failed")
+        case InvalidRequest():
+            status = next(status for kind, status in _OF_REQUESTS.items() if isinstance(error, kind))
+            return status, body(str(error), _kind(status), error.param, error.code)
         case LongThinkError():
-            return 500, body(str(error), "server_error", None, "engine_error")
+            status, code = next(told for kind, told in _OTHERS.items() if isinstance(error, kind))
+            message = "the store cannot be reached now" if isinstance(error, StoreUnavailable) else str(error)
+            return status, body(message, _kind(status), None, code)
         case HTTPException():
             code = _HTTP.get(error.status_code, "invalid_request")
             return error.status_code, body(str(error.detail), "invalid_request_error", None, code)
         case _:
             return 500, body("the server failed to answer; its log says why", "server_error", None, "internal_error")
+
+
+def _kind(status: int) -> str:
+    return "invalid_request_error" if status < 500 else "server_error"
 
 
 def body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
