@@ -71,6 +71,7 @@ def load(files: Sequence[Path], labels: Sequence[str] = ()) -> list[Curve]:
 
 
 def _curves(rows: Iterable[Row]) -> list[Curve]:
+    """By decoder and setting: the order of a file is that in which answers came, and no picture may depend on it."""
     groups: dict[str, list[Point]] = defaultdict(list)
     fixed: dict[str, Setting] = {}
     for group in by_setting(row for row in rows if row.error is None).values():
@@ -81,7 +82,7 @@ def _curves(rows: Iterable[Row]) -> list[Curve]:
         groups[name].append(Point(setting, {row.problem: row for row in group}))
     return [
         Curve("", fixed[name].decoder, fixed[name].axis, fixed[name], tuple(sorted(points, key=lambda p: p.tokens)))
-        for name, points in groups.items()
+        for name, points in sorted(groups.items(), key=lambda group: (fixed[group[0]].decoder, group[0]))
     ]
 
 
