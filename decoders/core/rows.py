@@ -39,7 +39,7 @@ async def rows(trace: Trace, tokenizer: Tokenizing, roles: Collection[str] = ("a
     for step in carried_out(trace, roles):
         if len(step.completion.token_ids) != step.completion.completion_tokens:
             raise InvalidRequest(f"the trace has no token ids of the step {step.key}: its engine tells none")
-        shown, written = await tokenizer.tokenize(_prompt(step)), step.completion.token_ids
+        shown, written = await tokenizer.tokenize(asked(step)), step.completion.token_ids
         before = found.pop() if found and shown[: len(found[-1].ids)] == found[-1].ids else Row((), (), ())
         mask = before.mask + (0,) * (len(shown) - len(before.ids)) + (1,) * len(written)
         found.append(Row((*shown, *written), mask, (*before.steps, step.key), reward))
@@ -73,7 +73,8 @@ def _place(step: Step) -> tuple[int, ...]:
     return tuple(int(part) for part in step.key.partition("~")[0].split("."))
 
 
-def _prompt(step: Step) -> Prompt:
+def asked(step: Step) -> Prompt:
+    """The prompt of a step. Raises `ReplayMismatch` where the trace does not have all of it, as with images."""
     messages = []
     for place, (role, content) in enumerate(step.messages):
         about = step.called.get(place, "")

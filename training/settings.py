@@ -1,0 +1,103 @@
+"""Settings of recipes that reinforce. Rule: one model of the settings, of presets, files and the command line alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+SHIPPED = Path(__file__).parent.parent / "server" / "checkpoints" / "longthink-tiny"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+
+class Loss(_Section):
+    """The choices of the GRPO family."""
+
+    advantage: Literal["centred", "normalised", "left_out"] = "normalised"
+    """A group's rewards minus their mean; divided by their standard deviation; minus the mean of the others."""
+    mean: Literal["token", "sequence", "constant"] = "token"
+    """Over all tokens of a batch (DAPO), of a row and then over rows (GRPO), or over rows times the longest allowed
+    completion (Dr. GRPO)."""
+    clip_low: float = Field(default=0.2, ge=0)
+    """The importance ratio counts down to 1 - this."""
+    clip_high: float = Field(default=0.28, ge=0)
+    """And up to 1 + this."""
+    dual_clip: float | None = Field(default=None, gt=1)
+    """Where the advantage is negative, the ratio counts at most as this."""
+    kl: float = Field(default=0.0, ge=0)
+    """Weight of the divergence from the start checkpoint."""
+    kl_estimator: Literal["k3", "k1"] = "k3"
+    """`k3`, of low variance, is added to the loss; `k1`, log p - log p_start, is taken off each token's advantage."""
+    entropy: float = 0.0
+    """Weight of the entropy bonus."""
+    negatives: Literal["keep", "mask", "no_end"] = "keep"
+    """Of rows with a negative advantage: keep them, drop them, or keep all but their end token."""
+    overlong: Literal["keep", "mask"] = "keep"
+    """Completions that were cut by their limit: they count as they are rewarded, or not at all."""
+
+
+class Evaluation(_Section):
+    """One measurement of the policy, by a served decoder on held-out problems."""
+
+    name: str
+    task: str = "countdown"
+    level: str = "hard"
+    split: Literal["dev", "test"] = "dev"
+    problems: int = Field(default=64, ge=1)
+    decoder: dict[str, JsonValue] = {"name": "direct"}
+    """As in a request."""
+    max_completion_tokens: int = Field(default=4096, ge=1)
+    """The purse of a problem."""
+    seed: int = 0
+
+
+class Reinforcement(_Section):
+    """Settings of every recipe that samples and reinforces; a recipe adds its own fields."""
+
+    seed: int = 1
+    """Fixes the run to the last bit on one machine."""
+    model: Path = SHIPPED
+    """The checkpoint to start from."""
+    output: Path
+    """Folder of the run: `metrics.jsonl`, `checkpoints/`, and in the end the model itself."""
+    steps: int = Field(default=100, ge=1)
+    """Batches of episodes."""
+    batch: int = Field(default=8, ge=1)
+    """Problems in a batch."""
+    group: int = Field(default=8, ge=1)
+    """Samples of one prompt."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of sampling in training."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak of AdamW."""
+    warmup: int = Field(default=5, ge=0)
+    """Steps of linear warm-up; the rate is constant afterwards."""
+    weight_decay: float = 0.0
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    updates: int = Field(default=1, ge=1)
+    """Optimiser steps made of one batch; with more than one the importance ratio and its clips matter."""
+    parts: int = Field(default=4, ge=1)
+    """Micro-batches of one optimiser step, rows of similar length together."""
+    max_length: int = Field(default=512, ge=1)
+    """Tokens of the longest allowed completion, for `loss.mean = "constant"`."""
+    loss: Loss = Loss()
+    engine: Literal["inline", "vllm", "vllm-server"] = "inline"
+    """Where samples come from: the policy itself in this process, vLLM in this process, or a vLLM server."""
+    engine_options: dict[str, Any] = {}
+    """What the engine wants to know besides, see docs/training.md."""
+    evaluations: tuple[Evaluation, ...] = ()
+    """Measured every `evaluate_every` steps, before the first and after the last."""
+    evaluate_every: int = Field(default=0, ge=0)
+    """0 measures at the beginning and at the end only."""
+    save_every: int = Field(default=50, ge=1)
+    """Steps between checkpoints; a killed run goes on from the last one."""
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of torch."""
+    trackers: tuple[Literal["tensorboard", "trackio"], ...] = ()
+    """Where metrics go besides `metrics.jsonl`."""
