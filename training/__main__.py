@@ -7,35 +7,54 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from pydantic import ValidationError
 
+from training.configuration import settings
 
-def recipes() -> list[str]:
-    """Names of all recipes: the folder is the registry."""
-    return sorted(module.name for module in pkgutil.iter_modules(import_module("training.recipes").__path__))
+
+def names(package: str) -> list[str]:
+    """All recipes or studies: the folder is the registry."""
+    return sorted(module.name for module in pkgutil.iter_modules(import_module(package).__path__))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="longthink train", description="Train a checkpoint for the decoders.")
+    made.add_argument("recipe", nargs="?", choices=names("training.recipes"), help="what to train")
+    made.add_argument("--list", action="store_true", help="print every recipe with its settings and defaults")
+    made.add_argument("--preset", help="`tiny` runs on two CPU cores, `paper` has the paper's settings")
+    made.add_argument("--config", type=Path, metavar="FILE", help="settings from a TOML, YAML or JSON file")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, such as loss.kl"
+    )
+    return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train one recipe and return the exit status: 2 for wrong usage."""
-    parser = argparse.ArgumentParser(prog="longthink train", description="Train a checkpoint for the decoders.")
-    parser.add_argument("recipe", nargs="?", choices=recipes(), help="what to train")
-    parser.add_argument("--list", action="store_true", help="print every recipe with its settings and defaults")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting")
-    arguments = parser.parse_args(argv)
-    if arguments.list:
-        print("\n\n".join(_describe(name) for name in recipes()))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["study"]:
+        from training import study
+
+        return study.main(arguments[1:])
+    options = parser().parse_args(arguments)
+    if options.list:
+        print("\n\n".join(_describe(name) for name in names("training.recipes")))
         return 0
-    if arguments.recipe is None:
-        parser.print_usage(sys.stderr)
+    if options.recipe is None:
+        parser().print_usage(sys.stderr)
         return 2
-    recipe = import_module(f"training.recipes.{arguments.recipe}")
-    split = [pair.partition("=") for pair in arguments.set]
+    recipe = import_module(f"training.recipes.{options.recipe}")
     try:
-        config = recipe.Config.model_validate_strings({name: value for name, _, value in split})
+        config = settings(recipe, options.preset, options.config, options.set)
     except ValidationError as error:
         for problem in error.errors():
             print(f"--set {'.'.join(map(str, problem['loc']))}: {problem['msg']}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"longthink train: {error}", file=sys.stderr)
         return 2
     print(f"wrote {recipe.train(config)}")
     return 0
@@ -44,8 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _describe(name: str) -> str:
     recipe = import_module(f"training.recipes.{name}")
     fields = recipe.Config.model_fields.items()
-    settings = [f"  {field:<14} {info.default!s:<22} {info.description}" for field, info in fields]
-    return "\n".join([f"{name}: {(recipe.__doc__ or '').splitlines()[0]}", *settings])
+    lines = [f"  {field:<16} {info.default!s:<22} {info.description or ''}" for field, info in fields]
+    presets = [f"  presets: {', '.join(recipe.PRESETS)}"] if hasattr(recipe, "PRESETS") else []
+    return "\n".join([f"{name}: {(recipe.__doc__ or '').splitlines()[0]}", *presets, *lines])
 
 
 if __name__ == "__main__":

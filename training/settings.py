@@ -35,7 +35,7 @@ class Loss(_Section):
     entropy: float = 0.0
     """Weight of the entropy bonus."""
     negatives: Literal["keep", "mask", "no_end"] = "keep"
-    """Of rows with a negative advantage: keep them, drop them, or keep all but their end token."""
+    """Of rows with a negative advantage: keep them, take it for 0, or keep all but their end token."""
     overlong: Literal["keep", "mask"] = "keep"
     """Completions that were cut by their limit: they count as they are rewarded, or not at all."""
 

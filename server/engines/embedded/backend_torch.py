@@ -22,21 +22,29 @@ _BUDGET = 8 << 30
 
 
 class TorchBackend:
-    """A transformers model that reads and writes the slots through its cache interface."""
+    """A transformers model that reads and writes the slots through its cache interface.
+
+    A `model` that is given is used as it is, where it is: its weights may change between calls.
+    """
 
     continues_batches = True
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str, slots: int, context: int, threads: int | None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "auto",
+        slots: int,
+        context: int,
+        threads: int | None = None,
+        model: Any = None,
+    ) -> None:
         if reason := _refusal(checkpoint.config):
             raise EngineUnavailable(f"{checkpoint.folder} cannot be served: {reason}")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         if threads is not None:
             torch.set_num_threads(threads)
-        self._device = torch.device(device)
-        dtype = torch.float32 if self._device.type == "cpu" else "auto"
-        model: Any = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=dtype)
-        self._model = model.to(self._device).eval()
+        self._model = _loaded(checkpoint, device) if model is None else model
+        self._device = next(self._model.parameters()).device
         self._dtype = next(self._model.parameters()).dtype
         parameters = inspect.signature(self._model.forward).parameters
         self._slices = "logits_to_keep" in parameters
@@ -91,6 +99,14 @@ class TorchBackend:
 
     def _tensors(self) -> list[torch.Tensor]:
         return [cache for layer in self._layers for cache in (layer.keys, layer.values) if cache is not None]
+
+
+def _loaded(checkpoint: Checkpoint, device: str) -> Any:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float32 if torch.device(device).type == "cpu" else "auto"
+    model: Any = AutoModelForCausalLM.from_pretrained(checkpoint.folder, dtype=dtype)
+    return model.to(device).eval()
 
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ from decoders.core.errors import EngineError, EngineUnavailable, InvalidRequest
 from decoders.core.messages import Prompt, Sampling
 from server.engines.embedded.backend import Kind, load
 from server.engines.embedded.checkpoint import Checkpoint
+from server.engines.embedded.inline import Inline
 from server.engines.embedded.scheduler import Scheduler
 from server.engines.embedded.sequence import Sequence, Stream
 from server.engines.embedded.tokenizer import ChatTokenizer, calls_tools
@@ -55,7 +56,7 @@ class EmbeddedEngine:
         self._choice: tuple[Kind, str, int, int | None] = (backend, device, slots, threads)
         self._reuse = prefix_reuse
         self._words: ChatTokenizer | None = None
-        self._scheduler: Scheduler | None = None
+        self._scheduler: Scheduler | Inline | None = None
         self._loading = threading.Lock()
         self._closed = False
 
@@ -117,7 +118,7 @@ class EmbeddedEngine:
         """End the engine's thread; what runs gets `EngineUnavailable`."""
         await asyncio.to_thread(self._close)
 
-    async def _ready(self) -> tuple[ChatTokenizer, Scheduler]:
+    async def _ready(self) -> tuple[ChatTokenizer, Scheduler | Inline]:
         if self._words is None or self._scheduler is None:
             await self.start()
         assert self._words is not None

@@ -1,0 +1,141 @@
+"""Runs a recipe: the policy samples, the recipe says what that is worth, the trainer learns it, and so on.
+
+Rule: a run that was killed and started again ends with the same weights, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+
+from decoders.core.errors import BudgetExhausted
+from decoders.core.messages import Sampling
+from decoders.core.task import Model
+from decoders.prompts import Pack
+from server.engines.embedded.checkpoint import Checkpoint
+from training import record
+from training.engines import start
+from training.evaluate import evaluate
+from training.play import POLICY, Play
+from training.recipe import Recipe
+from training.rows import Row
+from training.settings import Reinforcement
+from training.trainer import RowTrainer
+
+
+class Session(TrainerCallback):
+    """One run: what the trainer asks and what it has to tell."""
+
+    def __init__(self, recipe: Recipe[Any], config: Reinforcement) -> None:
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.recipe, self.config = recipe, config
+        checkpoint = Checkpoint.read(config.model)
+        self.model: Any = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
+        words = AutoTokenizer.from_pretrained(config.model)
+        self.engine = start(config, self.model, POLICY)
+        self.models: Mapping[str, Model] = {POLICY: Model(self.engine, Pack.load(checkpoint.pack or "plain"))}
+        defaults: Mapping[str, Any] = checkpoint.defaults
+        self.served = Sampling(max_tokens=1, **defaults)
+        self.trainer = RowTrainer(config, self.model, words, self.collect, exact=self.engine.exact, callbacks=[self])
+        self.rank = self.trainer.accelerator.process_index
+        if self.rank:
+            recipe.rng.seed(f"{recipe.name}/{config.seed}/{self.rank}")
+        self.last: dict[str, Any] = {}
+
+    def run(self) -> Path:
+        """Train from the start or from where an earlier run ended, and write the model."""
+        folder, ranks = self.config.output / "checkpoints", self.trainer.accelerator.num_processes
+        found = record.last_checkpoint(folder, ranks)
+        resumed = 0
+        if found is not None:
+            record.load_state(self.recipe, found, self.rank)
+            resumed = int(found.name.rpartition("-")[2]) // self.config.updates
+        if self.rank == 0:
+            self.metrics = record.Lines(self.config.output / "metrics.jsonl", resumed)
+            self.measured = record.Lines(self.config.output / "evaluations.jsonl", resumed)
+        self.started = time.monotonic(), time.process_time()
+        self.trainer.train(resume_from_checkpoint=None if found is None else str(found))
+        if self.rank == 0:
+            record.finish(self.recipe, self.model, self.last, record.results(self.config.output))
+        return self.config.output
+
+    async def collect(self, step: int) -> list[Row]:
+        """The rows of a step: every episode of the batch side by side."""
+        await self.engine.renew()
+        sampling = Sampling(temperature=self.config.temperature, max_tokens=1)
+        seed = self.config.seed * 1000 + self.rank
+        play = Play(self.models, sampling, step, seed)
+        problems = self.recipe.problems(step)
+        episodes = [self._episode(problem, play.within(str(i))) for i, problem in enumerate(problems)]
+        rows = [row for rows in await asyncio.gather(*episodes) for row in rows]
+        self._tell(rows)
+        return rows
+
+    async def _episode(self, problem: Any, play: Play) -> list[Row]:
+        try:
+            return list(await self.recipe.episode(problem, play))
+        except BudgetExhausted:  # the purse held not even one answer: there is nothing to learn from
+            return []
+
+    def _tell(self, rows: list[Row]) -> None:
+        for kind in sorted({row.kind for row in rows}):
+            rewards = [row.reward for row in rows if row.kind == kind and row.reward is not None]
+            if rewards:
+                self.trainer.note(f"reward/{kind}", sum(rewards) / len(rewards))
+            sizes = [len(row.completion) for row in rows if row.kind == kind]
+            self.trainer.note(f"length/{kind}", sum(sizes) / len(sizes))
+        for name, value in self.recipe.metrics().items():
+            self.trainer.note(name, value)
+
+    def measure(self) -> None:
+        """All evaluations at this step."""
+        for wanted in self.config.evaluations:
+            self.trainer.wait(self.engine.renew())
+            result = self.trainer.wait(evaluate(wanted, self.models, self.served, self.trainer.step))
+            self.measured.add(record.as_line(result))
+            print(f"step {result.step:>5}  {result.name:<24} {100 * result.accuracy:5.1f} %", flush=True)
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Measure what training starts from."""
+        if self.rank == 0 and self.trainer.step == 0:
+            self.measure()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Measure from time to time, and at the end."""
+        config, done = self.config, self.trainer.state.global_step
+        step, inside = divmod(done, config.updates)
+        due = step == config.steps or (config.evaluate_every and step % config.evaluate_every == 0)
+        if self.rank == 0 and not inside and due:
+            self.measure()
+
+    def on_save(self, *_: Any, **__: Any) -> None:
+        """The recipe's memory belongs to the checkpoint."""
+        place = self.config.output / "checkpoints" / f"checkpoint-{self.trainer.state.global_step}"
+        record.save_state(self.recipe, place, self.rank)
+
+    def on_log(self, *_: Any, logs: Mapping[str, Any] | None = None, **__: Any) -> None:
+        """A line of metrics for each step; seconds count from this start of the program."""
+        if self.rank != 0 or not logs or "loss" not in logs:
+            return
+        wall, cpu = self.started
+        used = {"seconds": round(time.monotonic() - wall, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
+        self.last = {"step": self.trainer.step, **{k: _rounded(v) for k, v in logs.items()}, **used}
+        self.metrics.add(self.last)
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def reinforce(recipe_class: type[Recipe[Any]], config: Reinforcement) -> Path:
+    """Train, write the checkpoint, and return its folder."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    return Session(recipe_class(config), config).run()

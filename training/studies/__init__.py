@@ -1,0 +1,1 @@
+"""Studies: what the recipes do on two CPU cores, against what their papers claim."""
