@@ -62,7 +62,11 @@ class Session(TrainerCallback):
             self.metrics = record.Lines(self.config.output / "metrics.jsonl", resumed)
             self.measured = record.Lines(self.config.output / "evaluations.jsonl", resumed)
         self.started = time.monotonic(), time.process_time()
-        self.trainer.train(resume_from_checkpoint=None if found is None else str(found))
+        try:
+            self.trainer.train(resume_from_checkpoint=None if found is None else str(found))
+        finally:
+            self.trainer.wait(self.engine.aclose())
+            self.trainer.close()
         if self.rank == 0:
             record.finish(self.recipe, self.model, self.last, record.results(self.config.output))
         return self.config.output
@@ -127,7 +131,8 @@ class Session(TrainerCallback):
             return
         wall, cpu = self.started
         used = {"seconds": round(time.monotonic() - wall, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
-        self.last = {"step": self.trainer.step, **{k: _rounded(v) for k, v in logs.items()}, **used}
+        told = {name: _rounded(value) for name, value in logs.items() if name != "epoch"}  # there are none
+        self.last = {"step": self.trainer.step, **told, **used}
         self.metrics.add(self.last)
 
 

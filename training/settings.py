@@ -30,8 +30,9 @@ class Loss(_Section):
     """Where the advantage is negative, the ratio counts at most as this."""
     kl: float = Field(default=0.0, ge=0)
     """Weight of the divergence from the start checkpoint."""
-    kl_estimator: Literal["k3", "k1"] = "k3"
-    """`k3`, of low variance, is added to the loss; `k1`, log p - log p_start, is taken off each token's advantage."""
+    kl_estimator: Literal["k3", "unbiased", "k1"] = "k3"
+    """`k3`, of low variance, is added to the loss; `unbiased` is k3 times the importance ratio (DeepSeek-V3.2); `k1`,
+    log p - log p_start, is taken off each token's advantage."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
     negatives: Literal["keep", "mask", "no_end"] = "keep"
@@ -99,5 +100,7 @@ class Reinforcement(_Section):
     device: Literal["cpu", "cuda", "auto"] = "auto"
     threads: int = Field(default=1, ge=1)
     """CPU threads of torch."""
+    save_memory: bool = False
+    """Compute activations again in the backward pass instead of keeping them."""
     trackers: tuple[Literal["tensorboard", "trackio"], ...] = ()
     """Where metrics go besides `metrics.jsonl`."""

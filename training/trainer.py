@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -62,6 +63,10 @@ class RowTrainer(GRPOTrainer):
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """The result of a coroutine, in the event loop that the engine lives in."""
         return self._runner.run(work)
+
+    def close(self) -> None:
+        """Close the event loop; the trainer takes no further step."""
+        self._runner.close()
 
     def note(self, name: str, value: float) -> None:
         """Add to the metrics of this step."""
@@ -137,6 +142,10 @@ def _unused(prompts: Sequence[str], **_: Any) -> list[float | None]:
 
 def _arguments(config: Reinforcement) -> GRPOConfig:
     loss = config.loss
+    # renamed in transformers 5.24, where the old name warns
+    names = {field.name for field in fields(GRPOConfig)}
+    saves_memory = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
+    others: dict[str, Any] = {saves_memory: config.save_memory}
     return GRPOConfig(
         output_dir=str(config.output / "checkpoints"),
         max_steps=config.steps * config.updates,
@@ -156,6 +165,7 @@ def _arguments(config: Reinforcement) -> GRPOConfig:
         epsilon_high=loss.clip_high,
         delta=loss.dual_clip,
         beta=loss.kl,
+        use_bias_correction_kl=loss.kl_estimator == "unbiased",
         entropy_coef=loss.entropy,
         seed=config.seed,
         save_steps=config.save_every * config.updates,
@@ -166,8 +176,8 @@ def _arguments(config: Reinforcement) -> GRPOConfig:
         ignore_data_skip=True,
         use_cpu=config.device == "cpu",
         bf16=config.device != "cpu" and torch.cuda.is_available(),
-        gradient_checkpointing=False,
         dataloader_pin_memory=False,
         remove_unused_columns=False,
         shuffle_dataset=False,
+        **others,
     )
