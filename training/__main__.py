@@ -13,6 +13,9 @@ from pydantic import ValidationError
 
 from training.configuration import settings
 
+COMMANDS = ("overhead", "study")
+"""What else `longthink train` can do: modules with a `main`."""
+
 
 def names(package: str) -> list[str]:
     """All recipes or studies: the folder is the registry."""
@@ -35,10 +38,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train one recipe and return the exit status: 2 for wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["study"]:
-        from training import study
-
-        return study.main(arguments[1:])
+    if arguments and arguments[0] in COMMANDS:
+        status: int = import_module(f"training.{arguments[0]}").main(arguments[1:])
+        return status
     options = parser().parse_args(arguments)
     if options.list:
         print("\n\n".join(_describe(name) for name in names("training.recipes")))
