@@ -1,5 +1,7 @@
 """The tasks that accuracy is measured on. This folder is the registry: a module with `problems` and `LEVELS` is a task.
 
+So is every set in the table `sets.SETS`, with questions from the hub, or, named as in `aime:FILE`, from a file.
+
 Rule: a problem checks an answer by itself, from the text that the endpoint returned, and no two share an id.
 """
 
@@ -11,6 +13,8 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from pydantic import JsonValue
+
+from benchmarks.tasks.sets import SETS, open_set
 
 __all__ = ["Problem", "TaskModule", "load", "names"]
 
@@ -37,19 +41,30 @@ class Problem(Protocol):
 class TaskModule(Protocol):
     """What a module of this folder offers."""
 
-    LEVELS: Sequence[str]
+    @property
+    def LEVELS(self) -> Sequence[str]:
+        """The names of levels."""
 
     def problems(self, wanted: str, split: str, n: int, seed: int = 0) -> Sequence[Problem]:
-        """The first `n` problems of a level and split; more problems begin with the same ones."""
+        """The first `n` problems of a level and split; more problems begin with the same ones.
+
+        `ValueError` for a level or split that there is not, or where there are fewer problems.
+        """
 
 
 def names() -> list[str]:
     """Every task."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    modules = (module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    return sorted((*modules, *SETS))
 
 
-def load(name: str) -> TaskModule:
+def load(task: str) -> TaskModule:
     """The task of that name; `ValueError` if there is none."""
+    name, _, path = task.partition(":")
+    if name in SETS:
+        return open_set(name, path)
     if name not in names():
         raise ValueError(f"unknown task {name!r}: there are {', '.join(names())}")
+    if path:
+        raise ValueError(f"{name} makes its problems by itself and reads no file")
     return cast("TaskModule", import_module(f"{__name__}.{name}"))
