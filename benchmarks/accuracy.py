@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmarks import cli, tasks
+from benchmarks import cli, samples, tasks
 from benchmarks.endpoint import Endpoint, EndpointRefused, RequestFailed
 from benchmarks.report import percent, provenance, publish, table
 from benchmarks.rows import BUDGET, DamagedFile, Journal, Row, Setting
@@ -57,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     cli.add_options(made)
     made.add_argument("--temperature", type=float, help="default: the server's")
     made.add_argument("--seed", type=int, default=0, help="each problem's seed is derived from it (default: 0)")
+    made.add_argument(
+        "--samples", type=int, default=1, metavar="N", help="of every problem, for pass@k and majority@k (default: 1)"
+    )
     made.add_argument("--concurrency", type=int, default=64, help="requests in flight (default: 64)")
     made.add_argument("--retries", type=int, default=6, help="after 429, 503 and lost connections (default: 6)")
     made.add_argument("--give-up", type=int, default=50, metavar="N", help="stop after N errors in a row (default: 50)")
@@ -79,7 +82,7 @@ def settings(options: argparse.Namespace) -> list[Setting]:
     axes = {name: [cli.value(text) for text in values.split(",")] for name, values in pairs}
     axis = next((name for name, values in axes.items() if len(values) > 1), next(iter(axes), ""))
     grid = (_setting(options, fixed | dict(zip(axes, point, strict=True)), axis) for point in product(*axes.values()))
-    return list({setting.key: setting for setting in grid}.values())
+    return samples.several(list({setting.key: setting for setting in grid}.values()), options.samples)
 
 
 def _setting(options: argparse.Namespace, chosen: dict[str, JsonValue], axis: str) -> Setting:
@@ -182,7 +185,9 @@ async def measure(options: argparse.Namespace, wanted: Sequence[Setting], journa
 
 
 def summary(rows: Sequence[Row], wanted: Sequence[Setting]) -> str:
-    """The table: a line a setting, over the rows that are no errors."""
+    """The table: a line a setting, over the rows that are no errors; of several samples, what they make together."""
+    if len({setting.seed for setting in wanted}) > 1:
+        return samples.summary(rows, wanted)
     newest = {row.id: row for row in sorted(rows, key=lambda row: row.error is None)}
     lines = []
     for setting in wanted:
