@@ -165,8 +165,7 @@ class Sweep:
 
 async def measure(options: argparse.Namespace, wanted: Sequence[Setting], journal: Journal) -> None:
     """Ask what is not yet in the journal."""
-    task = tasks.load(options.task)
-    problems = task.problems(options.level, options.split, options.problems, options.problem_seed)
+    problems = tasks.problems(options.task, options.level, options.split, options.problems, options.problem_seed)
     finished = journal.finished()
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[figures]}", TimeRemainingColumn())
     progress = Progress(*[TextColumn(c) if isinstance(c, str) else c for c in columns], console=Console(stderr=True))

@@ -16,7 +16,9 @@ from decoders.rewards import exact
 
 
 def several(wanted: Sequence[Setting], samples: int) -> list[Setting]:
-    """Each setting as often as there are samples, with seeds that follow its own."""
+    """Each setting as often as there are samples, with seeds that follow its own; `ValueError` for none."""
+    if samples < 1:
+        raise ValueError(f"{samples} samples of a problem cannot be")
     return [s.model_copy(update={"seed": s.seed + more}) for s in wanted for more in range(samples)]
 
 

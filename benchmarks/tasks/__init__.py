@@ -14,9 +14,9 @@ from typing import Protocol, cast
 
 from pydantic import JsonValue
 
-from benchmarks.tasks.sets import SETS, open_set
+from benchmarks.tasks.sets import SETS, QuestionSet, open_set
 
-__all__ = ["Problem", "TaskModule", "load", "names"]
+__all__ = ["Problem", "TaskModule", "load", "names", "problems"]
 
 
 class Problem(Protocol):
@@ -46,10 +46,7 @@ class TaskModule(Protocol):
         """The names of levels."""
 
     def problems(self, wanted: str, split: str, n: int, seed: int = 0) -> Sequence[Problem]:
-        """The first `n` problems of a level and split; more problems begin with the same ones.
-
-        `ValueError` for a level or split that there is not, or where there are fewer problems.
-        """
+        """The first `n` problems of a level and split; more problems begin with the same ones."""
 
 
 def names() -> list[str]:
@@ -68,3 +65,12 @@ def load(task: str) -> TaskModule:
     if path:
         raise ValueError(f"{name} makes its problems by itself and reads no file")
     return cast("TaskModule", import_module(f"{__name__}.{name}"))
+
+
+def problems(task: str, level: str, split: str, n: int, seed: int = 0) -> Sequence[Problem]:
+    """The first `n` problems of a task's level and split; `ValueError` where there is no such task, level or split."""
+    found = load(task)
+    # a set judges for itself: ranges of difficulty are more levels than it can list
+    if not isinstance(found, QuestionSet) and level not in found.LEVELS:
+        raise ValueError(f"{task} has no level {level!r}: there are {', '.join(found.LEVELS)}")
+    return found.problems(level, split, n, seed)

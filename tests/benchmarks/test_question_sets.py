@@ -237,7 +237,7 @@ def test_what_cannot_be_had_is_refused_by_name(
     task: str, level: str, split: str, n: int, message: str, file: Callable[[str, Rows], Path]
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        tasks.load(task.format(file("jsonl", MATH))).problems(level, split, n)
+        tasks.problems(task.format(file("jsonl", MATH)), level, split, n)
 
 
 @pytest.mark.parametrize(("text", "message"), [("{", "line 1 is not JSON"), ("[]", "line 1 is no row")])
