@@ -15,7 +15,6 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from queue import LifoQueue
-from threading import Timer
 
 from decoders.rewards import exact
 
@@ -42,7 +41,9 @@ def check(right: str, reply: str) -> bool:
 
 
 def require() -> None:
-    """Raises `ValueError` where math-verify is not installed."""
+    """Raises `ValueError` where answers cannot be compared."""
+    if os.name != "posix":
+        raise ValueError("mathematical answers are checked under limits that only POSIX systems have")
     if find_spec("math_verify") is None:
         raise ValueError("mathematical answers need math-verify to be checked: pip install 'longthink[math]'")
 
@@ -59,40 +60,29 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        self.alive = True
-        self._read(60.0)  # it imports for a second, which no answer is to pay for
+        if self._stdout.readline() != b"ready\n":
+            self.close()
+            raise ValueError("math-verify cannot be loaded: python -c 'import math_verify' says why")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked again."""
+        return self._process.returncode is None
 
     def equal(self, right: str, given: str, seconds: float) -> bool:
         """Whether they are equal; False also where it took too long or broke the process, which is then over."""
-        if self.alive:
-            try:
-                self._stdin.write(json.dumps([right, given]).encode() + b"\n")
-            except BrokenPipeError:
-                self.close()
-        return self._read(seconds) == b"equal\n"
-
-    def _read(self, seconds: float) -> bytes:
-        """The next line, or nothing: then the process has been ended."""
-        if not self.alive:
-            return b""
-        late = Timer(seconds, self._expire)
-        late.daemon = True
-        late.start()
-        line = self._stdout.readline()
-        late.cancel()
-        late.join()
-        if not line or not self.alive:
+        try:
+            self._stdin.write(json.dumps([right, given, seconds]).encode() + b"\n")
+            line = self._stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line:
             self.close()
-            return b""
-        return line
-
-    def _expire(self) -> None:
-        self.alive = False
-        self._process.kill()
+        return line == b"equal\n"
 
     def close(self) -> None:
         """End the process."""
-        self._expire()
+        self._process.kill()
         with self._process:
             pass
 
