@@ -33,7 +33,7 @@ class QuestionSet:
 
     @property
     def LEVELS(self) -> Sequence[str]:
-        """`all`, and the parts of a set that have a place of their own on the hub; of a file, `all` it has."""
+        """`all`, and of the hub also the parts that have a place of their own there."""
         return tuple(dict.fromkeys(("all", *(() if self.path else self.schema.hub))))
 
     def problems(self, wanted: str, split: str, n: int, seed: int = 0) -> Sequence[Question]:
