@@ -19,13 +19,21 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmarks import cli, tasks
+from benchmarks import cli, samples, tasks
 from benchmarks.endpoint import Endpoint, EndpointRefused, RequestFailed
 from benchmarks.report import percent, provenance, publish, table
 from benchmarks.rows import BUDGET, DamagedFile, Journal, Row, Setting
 from benchmarks.statistics import wilson
 
 SHORTHANDS = ("turns", "n", "max_tokens")
+TASKS = (
+    f"{', '.join(tasks.names())} (default: countdown); published sets come from the Hugging Face hub, or, as in "
+    "aime:FILE, from a .jsonl, .json, .csv or .parquet file or a folder of them"
+)
+LEVELS = (
+    "a level of the task (default: hard); of a published set: all, a part of it such as 2025, or a range of its "
+    "difficulties such as 4-6; one that does not exist is answered with those that do"
+)
 HEADER = ("setting", "n", "accuracy", "95 % interval", "mean tokens", "cut", "wrong of answered", "errors")
 
 
@@ -33,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     made = cli.parser("accuracy", __doc__)
     cli.add_endpoint(made)
-    made.add_argument("--task", default="countdown", choices=tasks.names())
-    made.add_argument("--level", default="hard", help="a level of the task (default: hard)")
+    made.add_argument("--task", default="countdown", help=TASKS)
+    made.add_argument("--level", default="hard", help=LEVELS)
     made.add_argument("--split", default="test", choices=("train", "dev", "test"))
     made.add_argument(
         "--problems", type=int, default=300, help="how many; more begin with the same ones (default: 300)"
@@ -49,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     cli.add_options(made)
     made.add_argument("--temperature", type=float, help="default: the server's")
     made.add_argument("--seed", type=int, default=0, help="each problem's seed is derived from it (default: 0)")
+    made.add_argument(
+        "--samples", type=int, default=1, metavar="N", help="of every problem, for pass@k and majority@k (default: 1)"
+    )
     made.add_argument("--concurrency", type=int, default=64, help="requests in flight (default: 64)")
     made.add_argument("--retries", type=int, default=6, help="after 429, 503 and lost connections (default: 6)")
     made.add_argument("--give-up", type=int, default=50, metavar="N", help="stop after N errors in a row (default: 50)")
@@ -71,7 +82,7 @@ def settings(options: argparse.Namespace) -> list[Setting]:
     axes = {name: [cli.value(text) for text in values.split(",")] for name, values in pairs}
     axis = next((name for name, values in axes.items() if len(values) > 1), next(iter(axes), ""))
     grid = (_setting(options, fixed | dict(zip(axes, point, strict=True)), axis) for point in product(*axes.values()))
-    return list({setting.key: setting for setting in grid}.values())
+    return samples.several(list({setting.key: setting for setting in grid}.values()), options.samples)
 
 
 def _setting(options: argparse.Namespace, chosen: dict[str, JsonValue], axis: str) -> Setting:
@@ -142,7 +153,7 @@ class Sweep:
         except RequestFailed as error:
             return Row.model_validate({**same, "error": str(error), "retries": error.retries})
         got = {name: getattr(reply, name) for name in reply.__dataclass_fields__}
-        return Row.model_validate({**same, **got, "correct": problem.check(reply.answer)})
+        return Row.model_validate({**same, **got, "correct": await asyncio.to_thread(problem.check, reply.answer)})
 
     def _show(self, row: Row) -> None:
         (self.errors if row.error else self.right if row.correct else self.wrong)[row.key] += 1
@@ -154,10 +165,7 @@ class Sweep:
 
 async def measure(options: argparse.Namespace, wanted: Sequence[Setting], journal: Journal) -> None:
     """Ask what is not yet in the journal."""
-    task = tasks.load(options.task)
-    if options.level not in task.LEVELS:
-        raise ValueError(f"{options.task} has no level {options.level!r}: there are {', '.join(task.LEVELS)}")
-    problems = task.problems(options.level, options.split, options.problems, options.problem_seed)
+    problems = tasks.problems(options.task, options.level, options.split, options.problems, options.problem_seed)
     finished = journal.finished()
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[figures]}", TimeRemainingColumn())
     progress = Progress(*[TextColumn(c) if isinstance(c, str) else c for c in columns], console=Console(stderr=True))
@@ -176,7 +184,9 @@ async def measure(options: argparse.Namespace, wanted: Sequence[Setting], journa
 
 
 def summary(rows: Sequence[Row], wanted: Sequence[Setting]) -> str:
-    """The table: a line a setting, over the rows that are no errors."""
+    """The table: a line a setting, over the rows that are no errors; of several samples, what they make together."""
+    if len({setting.seed for setting in wanted}) > 1:
+        return samples.summary(rows, wanted)
     newest = {row.id: row for row in sorted(rows, key=lambda row: row.error is None)}
     lines = []
     for setting in wanted:

@@ -5,11 +5,13 @@ Rule: two settings are compared on the same problems, and what is resampled is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from math import ceil, comb, log, sqrt
-from statistics import NormalDist
+from statistics import NormalDist, stdev
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +70,54 @@ def sign_test(wins: int, losses: int) -> float:
     n = wins + losses
     tail = sum(comb(n, k) for k in range(min(wins, losses) + 1))
     return float(min(1.0, 2 * tail / 2**n))
+
+
+def pass_at(k: int, right: int, n: int) -> float:
+    """The chance that `k` of a problem's `n` samples, `right` of them right, hold a right one: pass@k without bias.
+
+    1 - C(n - c, k) / C(n, k) (Chen et al. 2021, section 2.1), in whole numbers and divided once, so that it is exact to
+    the last bit where the subtraction from 1 would leave nothing. `ValueError` for more than there are.
+    """
+    if not 0 <= right <= n or not 1 <= k <= n:
+        raise ValueError(f"{k} of {n} samples, {right} of them right, cannot be")
+    return (comb(n, k) - comb(n - right, k)) / comb(n, k)
+
+
+def majority_at(k: int, votes: Mapping[str, int], right: Collection[str], silent: int = 0) -> float:
+    """The chance that a vote among `k` of a problem's samples elects a right answer: majority@k without bias.
+
+    `votes` counts the samples of each answer, `silent` those without one, which are drawn but do not vote. Answers that
+    tie share the chance. All C(n, k) choices of samples are counted, not drawn: for each right answer and each number
+    of votes that may win, the other answers' votes are counted out one by one.
+    """
+    n = sum(votes.values()) + silent
+    if not 1 <= k <= n:
+        raise ValueError(f"{k} of {n} samples cannot be")
+    won = Fraction(0)
+    for answer in right:
+        others = [count for other, count in votes.items() if other != answer]
+        for most in range(1, min(k, votes.get(answer, 0)) + 1):
+            ways: Counter[tuple[int, int]] = Counter({(k - most, 1): comb(votes[answer], most)})
+            for count in others:
+                ways = _one_more(ways, count, most)
+            won += sum(Fraction(number * comb(silent, left), tied) for (left, tied), number in ways.items())
+    return float(won / comb(n, k))
+
+
+def _one_more(ways: Counter[tuple[int, int]], count: int, most: int) -> Counter[tuple[int, int]]:
+    """The ways to have (votes left, answers tied at `most`), after an answer with `count` samples got up to `most`."""
+    found: Counter[tuple[int, int]] = Counter()
+    for (left, tied), number in ways.items():
+        for got in range(min(count, most, left) + 1):
+            found[left - got, tied + (got == most)] += number * comb(count, got)
+    return found
+
+
+def margin(values: Sequence[float], confidence: float = 0.95) -> float | None:
+    """Half the width of the normal interval of a mean, z · s / √n; None of less than two values."""
+    if len(values) < 2:
+        return None
+    return NormalDist().inv_cdf((1 + confidence) / 2) * stdev(values) / sqrt(len(values))
 
 
 def interpolate(tokens: Sequence[float], values: Sequence[float], at: float) -> float | None:

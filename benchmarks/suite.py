@@ -47,7 +47,7 @@ def settings(options: argparse.Namespace) -> list[Setting]:
         if only is None or run.get("decoder") in only:
             chosen = accuracy.parser().parse_args([*_flags(run), "--output", str(options.output)])
             copied = {name: getattr(options, name) for name in ("model", "task", "level", "split", "problem_seed")}
-            copied |= {name: getattr(options, name) for name in ("temperature", "seed")}
+            copied |= {name: getattr(options, name) for name in ("temperature", "seed", "samples")}
             found |= {s.key: s for s in accuracy.settings(argparse.Namespace(**{**vars(chosen), **copied}))}
     if not found:
         raise ValueError(f"{options.suite} holds no runs" + (f" of {options.only}" if only else ""))

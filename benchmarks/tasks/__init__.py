@@ -1,5 +1,7 @@
 """The tasks that accuracy is measured on. This folder is the registry: a module with `problems` and `LEVELS` is a task.
 
+So is every set in the table `sets.SETS`, with questions from the hub, or, named as in `aime:FILE`, from a file.
+
 Rule: a problem checks an answer by itself, from the text that the endpoint returned, and no two share an id.
 """
 
@@ -12,7 +14,9 @@ from typing import Protocol, cast
 
 from pydantic import JsonValue
 
-__all__ = ["Problem", "TaskModule", "load", "names"]
+from benchmarks.tasks.sets import SETS, QuestionSet, open_set
+
+__all__ = ["Problem", "TaskModule", "load", "names", "problems"]
 
 
 class Problem(Protocol):
@@ -37,7 +41,9 @@ class Problem(Protocol):
 class TaskModule(Protocol):
     """What a module of this folder offers."""
 
-    LEVELS: Sequence[str]
+    @property
+    def LEVELS(self) -> Sequence[str]:
+        """The names of levels."""
 
     def problems(self, wanted: str, split: str, n: int, seed: int = 0) -> Sequence[Problem]:
         """The first `n` problems of a level and split; more problems begin with the same ones."""
@@ -45,11 +51,26 @@ class TaskModule(Protocol):
 
 def names() -> list[str]:
     """Every task."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    modules = (module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    return sorted((*modules, *SETS))
 
 
-def load(name: str) -> TaskModule:
+def load(task: str) -> TaskModule:
     """The task of that name; `ValueError` if there is none."""
+    name, _, path = task.partition(":")
+    if name in SETS:
+        return open_set(name, path)
     if name not in names():
         raise ValueError(f"unknown task {name!r}: there are {', '.join(names())}")
+    if path:
+        raise ValueError(f"{name} makes its problems by itself and reads no file")
     return cast("TaskModule", import_module(f"{__name__}.{name}"))
+
+
+def problems(task: str, level: str, split: str, n: int, seed: int = 0) -> Sequence[Problem]:
+    """The first `n` problems of a task's level and split; `ValueError` where there is no such task, level or split."""
+    found = load(task)
+    # a set judges for itself: ranges of difficulty are more levels than it can list
+    if not isinstance(found, QuestionSet) and level not in found.LEVELS:
+        raise ValueError(f"{task} has no level {level!r}: there are {', '.join(found.LEVELS)}")
+    return found.problems(level, split, n, seed)

@@ -35,6 +35,11 @@ class Format:
     instruction: str = ""
     pattern: str = ""
 
+    def find(self, reply: str) -> str | None:
+        """The answer in a reply: the last match of the pattern; None where there is none."""
+        matches = re.findall(self.pattern, reply, re.DOTALL | re.MULTILINE) if self.pattern else []
+        return str(matches[-1]) if matches else None
+
 
 @dataclass(frozen=True)
 class Pack:
@@ -112,9 +117,8 @@ class Pack:
 
     def extract(self, answer: str, form: str = "") -> str:
         """What two answers must share to count as the same: the last match of the format's pattern, or all text."""
-        pattern = self.format(form).pattern
-        matches = re.findall(pattern, answer, re.DOTALL | re.MULTILINE) if pattern else []
-        return " ".join((matches[-1] if matches else answer).split())
+        found = self.format(form).find(answer)
+        return " ".join((answer if found is None else found).split())
 
     def format(self, name: str = "") -> Format:
         """An answer format of this pack, its own default without a name. Raises `InvalidRequest` for an unknown one."""

@@ -227,3 +227,31 @@ def test_the_command_line_names_its_benchmarks(capsys: pytest.CaptureFixture[str
     assert main([]) == 2
     assert main(["nothing"]) == 2
     assert "unknown benchmark 'nothing'" in capsys.readouterr().err
+
+
+def test_samples_of_a_problem_make_pass_and_majority(
+    endpoint: Any, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench(endpoint, output, "--decoder", "rc", "--turns", "1,4", "--samples", "4", "--seed", "3") == 0
+    rows = read(output)
+    assert len(rows) == 2 * 20 * 4
+    assert {row.seed for row in rows} == {3, 4, 5, 6}
+    header, _, one, four = capsys.readouterr().out.splitlines()[:4]
+    assert [cell.strip() for cell in header.split("|")[4:-2]] == [
+        *("pass@1", "pass@2", "pass@4"),
+        *("majority@2", "majority@4"),
+    ]
+    assert one.startswith("| rc turns=1 | 20 | 4 |")
+    assert four.startswith("| rc turns=4 | 20 | 4 |")
+    ours = [row for row in rows if row.axis_value == 1]
+    assert f"| {100 * sum(row.correct for row in ours) / 80:.1f} % ±" in one
+    solved = {row.problem for row in ours if row.correct}
+    assert f"| {100 * len(solved) / 20:.1f} % ±" in one
+
+
+def test_a_problem_counts_once_all_its_samples_are_finished(
+    endpoint: Any, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoint.fail = lambda number, body: (400, {}, "no") if number == 1 else None
+    assert bench(endpoint, output, "--samples", "2") == 1
+    assert "| direct | 19 | 2 |" in capsys.readouterr().out

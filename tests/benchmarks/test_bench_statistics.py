@@ -1,13 +1,25 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.statistics import Outcomes, interpolate, percentile, ratio_at, sign_test, wilson
+from benchmarks.statistics import (
+    Outcomes,
+    interpolate,
+    majority_at,
+    margin,
+    pass_at,
+    percentile,
+    ratio_at,
+    sign_test,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +121,53 @@ def test_percentile_of_known_values() -> None:
     assert percentile([15, 20, 35, 40, 50], 0.4) == 20
     assert percentile(list(range(1, 101)), 0.99) == 99
     assert math.isnan(percentile([], 0.5))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=9), st.data())
+def test_pass_at_k_is_the_share_of_choices_that_hold_a_right_sample(right: list[bool], data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, len(right)))
+    choices = list(combinations(right, k))
+    assert pass_at(k, sum(right), len(right)) == pytest.approx(sum(map(any, choices)) / len(choices))
+
+
+def test_pass_at_k_is_exact_where_floats_would_overflow_or_cancel() -> None:
+    assert pass_at(1, 1, 10**6) == 1e-6
+    assert pass_at(2, 1, 10**17) == 2e-17  # 1 - (1 - 2e-17) is 0 in floats
+    assert pass_at(5000, 1, 10000) == 0.5
+    assert pass_at(8, 9, 16) == 1.0
+
+
+@given(st.lists(st.sampled_from("abcd-"), min_size=1, max_size=8), st.sets(st.sampled_from("abcd")), st.data())
+def test_majority_at_k_is_the_mean_over_all_votes(samples: list[str], right: set[str], data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, len(samples)))
+    chances = []
+    for choice in combinations(samples, k):
+        votes = Counter(answer for answer in choice if answer != "-")
+        elected = [answer for answer, count in votes.items() if count == max(votes.values())]
+        chances.append(sum(answer in right for answer in elected) / max(1, len(elected)))
+    votes = Counter(answer for answer in samples if answer != "-")
+    assert majority_at(k, votes, right, silent=samples.count("-")) == pytest.approx(sum(chances) / len(chances))
+
+
+def test_majority_at_k_of_many_samples_is_quick_to_count() -> None:
+    votes = {"a": 20, "b": 19, "c": 13, **{str(i): 1 for i in range(12)}}
+    assert 0.5 < majority_at(64, votes, {"a"}) <= 1
+    assert majority_at(1, votes, {"a"}) == pytest.approx(20 / 64)
+
+
+@pytest.mark.parametrize(("k", "right", "n"), [(0, 1, 2), (3, 1, 2), (1, 3, 2), (1, -1, 2)])
+def test_more_samples_than_there_are_is_refused(k: int, right: int, n: int) -> None:
+    with pytest.raises(ValueError, match="cannot be"):
+        pass_at(k, right, n)
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_a_vote_among_more_samples_than_there_are_is_refused(k: int) -> None:
+    with pytest.raises(ValueError, match="cannot be"):
+        majority_at(k, {"a": 1}, {"a"}, silent=1)
+
+
+def test_the_margin_of_a_mean() -> None:
+    assert margin([0.0, 1.0, 0.0, 1.0]) == pytest.approx(1.959964 * math.sqrt(1 / 3) / 2)
+    assert margin([1.0, 1.0]) == 0.0
+    assert margin([1.0]) is None
