@@ -32,7 +32,7 @@ class Result:
 async def evaluate(wanted: Evaluation, models: Mapping[str, Model], sampling: Sampling, step: int) -> Result:
     """All problems side by side, each with a purse and a seed of its own that do not depend on the step."""
     play = Play(models, sampling, 0, wanted.seed, wanted.name, training=False)
-    problems = tasks.load(wanted.task).problems(wanted.level, wanted.split, wanted.problems)
+    problems = tasks.problems(wanted.task, wanted.level, wanted.split, wanted.problems)
     decoder = play.decoder(wanted.decoder)
 
     async def one(problem: Problem) -> tuple[bool, int]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
+from transformers.utils import logging as transformers_logging
 
 from decoders.core.errors import BudgetExhausted
 from decoders.core.messages import Sampling
@@ -24,6 +25,7 @@ from training import record
 from training.engines import start
 from training.evaluate import evaluate
 from training.play import POLICY, Play
+from training.progress import Bar
 from training.recipe import Recipe
 from training.rows import Row
 from training.settings import Reinforcement
@@ -45,6 +47,7 @@ class Session(TrainerCallback):
         defaults: Mapping[str, Any] = checkpoint.defaults
         self.served = Sampling(max_tokens=1, **defaults)
         self.trainer = RowTrainer(config, self.model, words, self.collect, exact=self.engine.exact, callbacks=[self])
+        self.trainer.remove_callback(PrinterCallback)  # the bar and metrics.jsonl say it
         self.rank = self.trainer.accelerator.process_index
         if self.rank:
             recipe.rng.seed(f"{recipe.name}/{config.seed}/{self.rank}")
@@ -62,9 +65,11 @@ class Session(TrainerCallback):
             self.metrics = record.Lines(self.config.output / "metrics.jsonl", resumed)
             self.measured = record.Lines(self.config.output / "evaluations.jsonl", resumed)
         self.started = time.monotonic(), time.process_time()
+        self.bar = Bar(self.recipe.name, self.config.steps, resumed)
         try:
             self.trainer.train(resume_from_checkpoint=None if found is None else str(found))
         finally:
+            self.bar.close()
             self.trainer.wait(self.engine.aclose())
             self.trainer.close()
         if self.rank == 0:
@@ -105,7 +110,7 @@ class Session(TrainerCallback):
             self.trainer.wait(self.engine.renew())
             result = self.trainer.wait(evaluate(wanted, self.models, self.served, self.trainer.step))
             self.measured.add(record.as_line(result))
-            print(f"step {result.step:>5}  {result.name:<24} {100 * result.accuracy:5.1f} %", flush=True)
+            self.bar.say(f"step {result.step:>5}  {result.name:<24} {100 * result.accuracy:5.1f} %")
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Measure what training starts from."""
@@ -134,6 +139,7 @@ class Session(TrainerCallback):
         told = {name: _rounded(value) for name, value in logs.items() if name != "epoch"}  # there are none
         self.last = {"step": self.trainer.step, **told, **used}
         self.metrics.add(self.last)
+        self.bar.step(self.last)
 
 
 def _rounded(value: Any) -> Any:
@@ -143,4 +149,5 @@ def _rounded(value: Any) -> Any:
 def reinforce(recipe_class: type[Recipe[Any]], config: Reinforcement) -> Path:
     """Train, write the checkpoint, and return its folder."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return Session(recipe_class(config), config).run()

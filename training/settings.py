@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 
-SHIPPED = Path(__file__).parent.parent / "server" / "checkpoints" / "longthink-tiny"
+CHECKPOINTS = Path(__file__).parent.parent / "server" / "checkpoints"
+SHIPPED = CHECKPOINTS / "longthink-tiny"
+
+
+def _found(path: Path) -> Path:
+    shipped = CHECKPOINTS / path
+    return shipped if len(path.parts) == 1 and shipped.is_dir() else path
+
+
+def _named(path: Path) -> str:
+    return path.name if path.parent == CHECKPOINTS else str(path)
+
+
+Start = Annotated[Path, AfterValidator(_found), PlainSerializer(_named)]
+"""A checkpoint's folder, or the name of one that is shipped; written down as the name, so that it holds elsewhere."""
 
 
 class _Section(BaseModel):
@@ -61,8 +75,8 @@ class Reinforcement(_Section):
 
     seed: int = 1
     """Fixes the run to the last bit on one machine."""
-    model: Path = SHIPPED
-    """The checkpoint to start from."""
+    model: Start = SHIPPED
+    """The checkpoint to start from: a folder, or the name of one that is shipped."""
     output: Path
     """Folder of the run: `metrics.jsonl`, `checkpoints/`, and in the end the model itself."""
     steps: int = Field(default=100, ge=1)

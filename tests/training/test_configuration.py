@@ -72,3 +72,12 @@ def test_merging_keeps_what_is_not_replaced(under: dict[str, object], over: dict
 def test_values_on_the_command_line() -> None:
     assert [literal(text) for text in ("3", "0.5", "none", "True", "[1]", "a=b")] == [3, 0.5, None, True, [1], "a=b"]
     assert nested(["a", "b"], 1) == {"a": {"b": 1}}
+
+
+def test_a_shipped_checkpoint_has_a_name(tmp_path: Path) -> None:
+    made = settings(grpo, None, None, ["model=longthink-tiny"])
+    assert isinstance(made, grpo.Config)
+    assert (made.model / "config.json").exists()
+    assert made.model_dump(mode="json")["model"] == "longthink-tiny"
+    other = settings(grpo, None, None, [f"model={tmp_path}"])
+    assert other.model_dump(mode="json")["model"] == str(tmp_path)
