@@ -9,7 +9,7 @@ BIN := .venv/bin
 VLLM := .venv-vllm/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test test-vllm check fix bench clean
+.PHONY: serve test test-vllm check fix docs bench clean
 
 ifeq ($(ENGINE),vllm)
 serve: .venv-vllm/ready
@@ -34,6 +34,11 @@ check: .venv/dev  ## lint, types, import rules
 fix: .venv/dev  ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/dev  ## write anew the tables of the docs that code and measurements know
+	$(BIN)/python -m decoders.catalogue docs/decoders.md
+	$(BIN)/longthink bench page
+	$(BIN)/python -m tests.docs.generate
 
 bench: .venv/dev  ## speed of the embedded engine and of the server
 	$(BIN)/longthink bench engine $(ARGS)

@@ -21,9 +21,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import cli, samples, tasks
 from benchmarks.endpoint import Endpoint, EndpointRefused, RequestFailed
+from benchmarks.figures import Figures
 from benchmarks.report import percent, provenance, publish, table
 from benchmarks.rows import BUDGET, DamagedFile, Journal, Row, Setting
-from benchmarks.statistics import wilson
 
 SHORTHANDS = ("turns", "n", "max_tokens")
 TASKS = (
@@ -192,23 +192,20 @@ def summary(rows: Sequence[Row], wanted: Sequence[Setting]) -> str:
     for setting in wanted:
         own = [row for row in newest.values() if row.key == setting.key]
         good = [row for row in own if row.error is None]
-        lines.append([setting.name, str(len(good)), *_figures(good), str(len(own) - len(good))])
+        shown = cells(Figures.of(good)) if good else ["—"] * 5
+        lines.append([setting.name, str(len(good)), *shown, str(len(own) - len(good))])
     return table(HEADER, lines)
 
 
-def _figures(rows: Sequence[Row]) -> list[str]:
-    if not rows:
-        return ["—"] * 5
-    n, right = len(rows), sum(row.correct for row in rows)
-    interval = wilson(right, n)
-    answered = [row for row in rows if row.answered]
-    wrong = sum(not row.correct for row in answered)
+def cells(figures: Figures) -> list[str]:
+    """A line of the table behind the setting's name and the number of problems."""
+    interval = figures.interval
     return [
-        percent(right / n),
+        percent(figures.accuracy),
         f"{100 * interval.low:.1f} to {100 * interval.high:.1f}",
-        f"{sum(row.completion_tokens for row in rows) / n:.0f}",
-        percent(sum(row.finish == "length" for row in rows) / n),
-        f"{wrong} of {len(answered)}",
+        f"{figures.tokens:.0f}",
+        percent(figures.cut / figures.n),
+        f"{figures.wrong} of {figures.answered}",
     ]
 
 

@@ -6,44 +6,50 @@ Rule: two curves are compared on the problems that every setting of both has fin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures import Figures, Summary
 from benchmarks.rows import BUDGET, Row, Setting, by_setting, read
-from benchmarks.statistics import Interval, Outcomes, wilson
+from benchmarks.statistics import Interval, Outcomes
 
 VARIED = ("model", "task", "level", "split", "temperature", "seed", "problem_seed", "options", BUDGET, "axis")
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One setting and the rows of its finished problems, by problem."""
+    """One setting with its figures, and the rows of its finished problems where the file has them."""
 
-    setting: Setting
-    rows: dict[str, Row]
+    figures: Figures
+    rows: Mapping[str, Row]
+
+    @property
+    def setting(self) -> Setting:
+        """How it came about."""
+        return self.figures.setting
 
     @property
     def n(self) -> int:
         """Problems."""
-        return len(self.rows)
+        return self.figures.n
 
     @property
     def accuracy(self) -> float:
         """Share of right answers, 0..1."""
-        return sum(row.correct for row in self.rows.values()) / self.n
+        return self.figures.accuracy
 
     @property
     def interval(self) -> Interval:
         """Wilson's 95 % interval of the accuracy."""
-        return wilson(sum(row.correct for row in self.rows.values()), self.n)
+        return self.figures.interval
 
     @property
     def tokens(self) -> float:
         """Mean of all tokens generated for a problem."""
-        return sum(row.completion_tokens for row in self.rows.values()) / self.n
+        return self.figures.tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +64,37 @@ class Curve:
 
 
 def load(files: Sequence[Path], labels: Sequence[str] = ()) -> list[Curve]:
-    """The curves of all files; labels name the files, one each. `ValueError` for the wrong number of labels."""
+    """The curves of all files, of rows (.jsonl) or of figures (.json); labels name the files, one each.
+
+    `ValueError` for the wrong number of labels.
+    """
     if labels and len(labels) != len(files):
         raise ValueError(f"{len(files)} files need {len(files)} labels, got {len(labels)}")
     found: list[Curve] = []
     for file, label in zip(files, labels or [""] * len(files), strict=True):
-        own = _curves(read(file))
+        own = _curves(_points(file))
         found += [replace(c, label=(label if len(own) == 1 else f"{label} {c.decoder}") or c.decoder) for c in own]
     if not found:
         raise ValueError("no finished rows")
     return _told_apart([replace(curve, label=curve.label.strip()) for curve in found])
 
 
-def _curves(rows: Iterable[Row]) -> list[Curve]:
+def _points(file: Path) -> list[Point]:
+    if file.suffix == ".json":
+        return [Point(figures, {}) for figures in Summary.load(file).figures]
+    groups = by_setting(row for row in read(file) if row.error is None).values()
+    return [Point(Figures.of(group), {row.problem: row for row in group}) for group in groups]
+
+
+def _curves(points: Iterable[Point]) -> list[Curve]:
     """By decoder and setting: the order of a file is that in which answers came, and no picture may depend on it."""
     groups: dict[str, list[Point]] = defaultdict(list)
     fixed: dict[str, Setting] = {}
-    for group in by_setting(row for row in rows if row.error is None).values():
-        setting = group[0].setting
-        common = _without_axis(setting)
-        name = common.key + setting.axis
+    for point in points:
+        common = _without_axis(point.setting)
+        name = common.key + point.setting.axis
         fixed[name] = common
-        groups[name].append(Point(setting, {row.problem: row for row in group}))
+        groups[name].append(point)
     return [
         Curve("", fixed[name].decoder, fixed[name].axis, fixed[name], tuple(sorted(points, key=lambda p: p.tokens)))
         for name, points in sorted(groups.items(), key=lambda group: (fixed[group[0]].decoder, group[0]))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +37,15 @@ def provenance(command: str, argv: Sequence[str]) -> str:
 def _shown(before: str, word: str) -> str:
     name, sign, _ = word.partition("=")
     return "KEY" if before in SECRETS else f"{name}=KEY" if sign and name in SECRETS else word
+
+
+def rewritten(page: str, mark: str, write: Callable[[str, str], str]) -> str:
+    """A page with all of its blocks `<!-- MARK: WORDS -->` … `<!-- end -->` written anew.
+
+    `write` gets the words, and what stands in the block now.
+    """
+    block = re.compile(rf"(<!-- {mark}: ([^>]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+    return block.sub(lambda found: f"{found[1]}{write(' '.join(found[2].split()), found[3])}\n{found[4]}", page)
 
 
 def publish(text: str, file: Path | None) -> None:

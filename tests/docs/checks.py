@@ -74,21 +74,27 @@ def settings(page: Page) -> Iterator[str]:
 
 
 def endpoints(page: Page) -> Iterator[str]:
-    """Paths with their methods; `…` stands for what another path begins with."""
-    known = existing.routes()
+    """Paths with their methods."""
     for code in page.codes:
-        if not (found_path := re.fullmatch(rf"(?:({_METHODS}) )?([/…]\S*)", code.text)):
-            continue
-        method, path = found_path.groups()
-        if path.startswith("…"):
-            end = existing.blanked(path[1:])
-            found = {m for p, methods in known.items() if p.endswith(end) for m in methods}
-        elif method or path.startswith("/v1/"):
-            found = known.get(existing.blanked(path).rstrip("*"), set())
-        else:
-            continue
-        if not found or (method and method not in found):
+        if endpoints_of(code.text) == set():
             yield f"{code.place}: `{code.text}`: there is no such endpoint"
+
+
+def endpoints_of(text: str) -> set[tuple[str, str]] | None:
+    """The routes that a text stands for, with `…` for what another path begins with; None where it is no endpoint.
+
+    A path without a method is one only under `/v1/`: others may be of other servers, or folders.
+    """
+    found = re.fullmatch(rf"(?:({_METHODS}) )?(…?)(/\S*)", text)
+    if found is None or not (found[1] or found[2] or found[3].startswith("/v1/")):
+        return None
+    path = existing.blanked(found[3]).removesuffix("*")
+    return {
+        (method, known)
+        for known, methods in existing.routes().items()
+        for method in methods
+        if found[1] in (None, method) and (known.endswith(path) if found[2] else known == path)
+    }
 
 
 def curls(page: Page) -> Iterator[str]:

@@ -7,6 +7,9 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
 from decoders.core.task import Model
 from decoders.prompts import Pack
 from server.app import create_app
@@ -49,10 +52,23 @@ def metrics() -> dict[str, tuple[str, str, tuple[str, ...]]]:
 
 
 @cache
+def settings() -> dict[str, FieldInfo]:
+    """Every setting of `longthink serve`, those of a group as `group.name`, the group itself too."""
+    return dict(_fields(Settings))
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}", field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{prefix}{name}.")
+
+
+@cache
 def variables() -> set[str]:
     """Environment variables of ours: those of settings, and those that the code names."""
     named = {name for text in _sources() for name in re.findall(rf"\b{PREFIX}[A-Z_]+", text)}
-    return named | {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    return named | {f"{PREFIX}{name.upper().replace('.', '__')}" for name in settings()}
 
 
 def _sources() -> Iterator[str]:

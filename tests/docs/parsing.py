@@ -16,7 +16,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from benchmarks import cli, tasks
 from benchmarks.__main__ import COMMANDS as BENCHMARKS
@@ -24,7 +24,8 @@ from decoders import build
 from decoders.core.errors import LongThinkError
 from server.__main__ import _COMMANDS as PROGRAMS
 from server.__main__ import main as longthink
-from server.settings import Settings, load
+from server.settings import load
+from tests.docs import existing
 from training.configuration import settings as recipe_settings
 
 BLANK = re.compile(r"<\w+>|…")
@@ -142,8 +143,8 @@ def _refuse(parser: argparse.ArgumentParser, message: str) -> None:
 def _check_benchmark(module: Any, found: argparse.Namespace) -> None:
     """The decoders with their options, the task with its level."""
     try:
-        if getattr(found, "suite", "") is not None and hasattr(module, "settings"):
-            for setting in module.settings(found):
+        if hasattr(found, "set") and hasattr(module, "settings"):
+            for setting in module.settings(found) if getattr(found, "suite", True) else ():
                 build(setting.decoder, setting.options)
         elif hasattr(found, "set"):
             named = getattr(found, "decoder", None) or "direct"
@@ -178,23 +179,16 @@ def installed(name: str) -> bool:
 @cache
 def flags() -> frozenset[str]:
     """The options of all commands, `--vllm.` left out, which takes vLLM's own."""
-    found = set(_flags_of(Settings))
+    found = set()
+    for name, field in existing.settings().items():
+        flag = name.replace("_", "-")
+        found |= {f"--{flag}", f"--no-{flag}"} if field.annotation is bool else {f"--{flag}"}
     lines = [["bench", name] for name in BENCHMARKS] + [[name] for name in PROGRAMS if name not in ("serve", "bench")]
     for words in [*lines, ["train", "study"], ["train", "overhead"]]:
         if installed(words[0]):
             for parser in _nested(_parse(words, partial=True).parser):
                 found |= parser._option_string_actions.keys()
     return frozenset(found)
-
-
-def _flags_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        flag = f"{prefix}{name.replace('_', '-')}"
-        yield f"--{flag}"
-        if field.annotation is bool:
-            yield f"--no-{flag}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _flags_of(field.annotation, f"{flag}.")
 
 
 def _nested(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
