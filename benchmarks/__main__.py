@@ -19,6 +19,7 @@ COMMANDS = {
     "durability": "requests per second with each store beside runs kept in memory",
     "plot": "a picture of accuracy against generated tokens from the results of `accuracy`",
     "panels": "a small picture for each decoder of the same results",
+    "interaction-picture": "success over the budget of interactions as a picture",
     "figures": "results of `accuracy` and `interaction` as a few figures a setting, small enough to be kept",
     "page": "those figures as the tables of the docs",
     "fake-upstream": "an OpenAI-compatible server without a model, for measurements of what stands before one",

@@ -100,6 +100,11 @@ def summarised(rows: Iterable[Row]) -> tuple[Figures, ...]:
     return tuple(sorted(found, key=lambda figures: decoders.index(figures.decoder)))
 
 
+def figures_of(file: Path) -> tuple[Figures, ...]:
+    """Those of a file of rows (.jsonl) or of figures (.json)."""
+    return Summary.load(file).figures if file.suffix == ".json" else summarised(read(file))
+
+
 def parser() -> argparse.ArgumentParser:
     """The options."""
     made = cli.parser("figures", __doc__)

@@ -18,6 +18,7 @@ from pydantic import JsonValue
 
 from benchmarks import accuracy, cli
 from benchmarks.endpoint import EndpointRefused
+from benchmarks.figures import Figures
 from benchmarks.report import percent, provenance, publish, table
 from benchmarks.rows import DamagedFile, Journal, Row, Setting, by_setting
 from benchmarks.statistics import wilson
@@ -155,7 +156,8 @@ def main(argv: Sequence[str]) -> int:
     if options.picture:
         from benchmarks.interaction_picture import draw, save
 
-        save(draw(rows, wanted), options.picture)
+        good = by_setting(row for row in rows if row.error is None)
+        save(draw([Figures.of(good[setting.key]) for setting in wanted if setting.key in good]), options.picture)
     keys = {setting.key for setting in wanted}
     failed = sum(row.error is not None and row.key in keys for row in {row.id: row for row in rows}.values())
     if refused or failed:

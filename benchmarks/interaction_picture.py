@@ -1,17 +1,20 @@
-"""Success over the budget of interactions, a panel a level.
+"""`longthink bench interaction-picture`: success over the budget of interactions, a panel a level.
 
 Rule: points with their intervals, joined by lines, no fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import cli
+from benchmarks.figures import Figures, figures_of
 from benchmarks.plot import COLOURS, DPI, MARKERS
-from benchmarks.rows import Row, Setting, by_setting
-from benchmarks.statistics import wilson
+from benchmarks.rows import DamagedFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,12 +23,11 @@ if TYPE_CHECKING:
 COLUMNS = 4
 
 
-def draw(rows: Iterable[Row], wanted: Sequence[Setting]) -> Figure:
+def draw(found: Sequence[Figures]) -> Figure:
     """The picture; `ValueError` where nothing is finished."""
     from matplotlib.figure import Figure
 
-    good = by_setting({row.id: row for row in rows if row.error is None}.values())
-    levels = list(dict.fromkeys(setting.level for setting in wanted if setting.key in good))
+    levels = list(dict.fromkeys(own.level for own in found))
     if not levels:
         raise ValueError("nothing to plot")
     columns = min(COLUMNS, len(levels))
@@ -33,32 +35,29 @@ def draw(rows: Iterable[Row], wanted: Sequence[Setting]) -> Figure:
     figure = Figure(figsize=(3.4 * columns, 3.0 * lines), facecolor="white", layout="constrained")
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, level in zip(grid, levels, strict=False):
-        _panel(axes, level, [s for s in wanted if s.level == level and s.key in good], good)
+        _panel(axes, level, [own for own in found if own.level == level])
     for axes in grid[len(levels) :]:
         axes.set_visible(False)
     figure.supxlabel("interactions at most (logarithmic)", fontsize=10)
     figure.supylabel("episodes with the right answer", fontsize=10)
-    sizes = sorted({len(found) for found in good.values()})
+    sizes = sorted({own.n for own in found})
     n = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
-    about = f"{wanted[0].model}: {wanted[0].split} sites, n = {n} a point; bands: 95 % Wilson intervals"
+    about = f"{found[0].model}: {found[0].split} sites, n = {n} a point; bands: 95 % Wilson intervals"
     figure.suptitle(about, fontsize=10)
     return figure
 
 
-def _panel(axes: Axes, level: str, own: Sequence[Setting], good: dict[str, list[Row]]) -> None:
+def _panel(axes: Axes, level: str, found: Sequence[Figures]) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
     axes.set_xscale("log", base=2)
-    for number, k in enumerate(dict.fromkeys(str(setting.options["min_answers"]) for setting in own)):
-        points = sorted(
-            (int(str(s.options["max_steps"])), good[s.key]) for s in own if str(s.options["min_answers"]) == k
-        )
+    for number, k in enumerate(dict.fromkeys(str(own.options["min_answers"]) for own in found)):
+        points = sorted((int(str(p.options["max_steps"])), p) for p in found if str(p.options["min_answers"]) == k)
         x = [max(budget, 0.5) for budget, _ in points]
-        right = [sum(row.correct for row in found) for _, found in points]
-        bands = [wilson(r, len(found)) for r, (_, found) in zip(right, points, strict=True)]
+        bands = [own.interval for _, own in points]
         colour = COLOURS[number % len(COLOURS)]
         axes.fill_between(x, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.13, linewidth=0)
-        y = [r / len(found) for r, (_, found) in zip(right, points, strict=True)]
+        y = [own.accuracy for _, own in points]
         marker = MARKERS[number % len(MARKERS)]
         axes.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.6, label=f"min_answers={k}")
         axes.xaxis.set_major_locator(FixedLocator(x))
@@ -76,3 +75,22 @@ def save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI)
     print(path)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = cli.parser("interaction-picture", __doc__)
+    made.add_argument("file", type=Path, metavar="FILE", help="results of `interaction`, or their `figures`")
+    made.add_argument("--output", type=Path, required=True, help="PNG or SVG")
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Draw the picture and tell where it is."""
+    options = parser().parse_args(argv)
+    try:
+        save(draw(figures_of(options.file)), options.output)
+    except (ValueError, DamagedFile, OSError) as error:
+        print(f"longthink bench interaction-picture: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -92,6 +92,9 @@ def test_interactions_stand_by_level_and_rule(tmp_path: Path) -> None:
                 options = {"min_answers": answers, "max_steps": steps}
                 journal.append(row.model_copy(update={"options": options, "correct": steps > 2, "answer": "x"}))
     assert main(["figures", str(tmp_path / "a.jsonl"), "--about", "x", "--output", str(tmp_path / "a.json")]) == 0
+    picture = tmp_path / "a.svg"
+    assert main(["interaction-picture", str(tmp_path / "a.json"), "--output", str(picture)]) == 0
+    assert "<svg" in picture.read_text()
     page = render("<!-- results: interactions a 2 8 -->\n<!-- end -->\n", tmp_path)
     assert "| 2-find | 1 | 0.0 | 100.0 (20.7 to 100.0) |\n| 2-find | 2 | 0.0 | 100.0 (20.7 to 100.0) |" in page
 

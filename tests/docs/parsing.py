@@ -56,14 +56,22 @@ def _parsing_only(partial: bool) -> Iterator[None]:
     def all_of_them(parser: argparse.ArgumentParser, *given: Any, **named: Any) -> Any:
         raise _Parsed(parser, parse_args(parser, *given, **named))
 
+    with _refusing(partial), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", known)
+        patch.setattr(argparse.ArgumentParser, "parse_args", all_of_them)
+        yield
+
+
+@contextmanager
+def _refusing(partial: bool) -> Iterator[None]:
+    """Mistakes are `Refused`, but for a last option whose value a sentence leaves out."""
+
     def refuse(parser: argparse.ArgumentParser, message: str) -> None:
         if not (partial and message.endswith(_UNFINISHED)):
             raise Refused(message)
         raise _Parsed(parser, argparse.Namespace())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, "parse_known_args", known)
-        patch.setattr(argparse.ArgumentParser, "parse_args", all_of_them)
         patch.setattr(argparse.ArgumentParser, "error", refuse)
         yield
 
@@ -79,7 +87,7 @@ def check(words: Sequence[str], *, partial: bool = False) -> None:
         case [name, *_] if name in PROGRAMS and not installed(name):
             return
         case ["serve", *rest]:
-            _check_serve(rest)
+            _check_serve(rest, partial)
         case ["bench", name, *_]:
             parsed = _parse(given, partial)
             _check_benchmark(import_module(f"benchmarks.{name.replace('-', '_')}"), parsed.found)
@@ -123,21 +131,18 @@ def _parse(words: list[str], partial: bool) -> _Parsed:
     raise Refused((said.getvalue().splitlines() or ["parses nothing"])[0])
 
 
-def _check_serve(words: list[str]) -> None:
+def _check_serve(words: list[str], partial: bool) -> None:
     """Settings are validated, and no more: files that they name are not opened."""
     if "--config" in words:
         at = words.index("--config")
         words = words[:at] + words[at + 2 :]
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(argparse.ArgumentParser, "error", _refuse)
+        with _refusing(partial):
             load(words, {})
     except ValueError as error:
         raise Refused(str(error)) from error
-
-
-def _refuse(parser: argparse.ArgumentParser, message: str) -> None:
-    raise Refused(message)
+    except _Parsed:
+        return
 
 
 def _check_benchmark(module: Any, found: argparse.Namespace) -> None:

@@ -69,7 +69,7 @@ WRONG = [
 
 RIGHT = [
     "`longthink serve --help`, `longthink serve --model <folder>`, `longthink train <recipe> --set name=value`",
-    "`longthink bench load --against`, `longthink bench suite`, `longthink keys`, `longthink bench`",
+    "`longthink bench load --against`, `longthink bench suite`, `longthink serve --model`",
     "`--vllm.anything 3`, `--no-log-requests`",
     shell("longthink serve --config yours.toml --upstream http://x/v1   # a comment"),
     shell(
