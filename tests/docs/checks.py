@@ -69,7 +69,7 @@ def settings(page: Page) -> Iterator[str]:
             for name in re.findall(r"`([a-z_.]+)`", row[0].text):
                 if name not in names:
                     yield f"{row[0].place}: `{name}`: there is no such setting"
-    for block in requests.fences(page, "toml"):
+    for block in page.fences("toml"):
         yield from (f"{block.place}: {problem}" for problem in requests.settings_problems(block))
 
 
@@ -115,7 +115,7 @@ def curls(page: Page) -> Iterator[str]:
 
 def python(page: Page) -> Iterator[str]:
     """Python code: that it is some, that what it imports is there, that the server would take what it sends."""
-    for block in requests.fences(page, "python"):
+    for block in page.fences("python"):
         try:
             tree = ast.parse(block.text)
         except SyntaxError as error:
@@ -158,8 +158,8 @@ def names(page: Page) -> Iterator[str]:
     metrics = existing.metrics()
     shown = {f"{name}{end}" for name in metrics for end in ("", "_bucket", "_sum", "_count")}
     for number, line in enumerate(page.text.splitlines(), 1):
-        for name in re.findall(r"\blongthink[:_]([a-z0-9_]+)(?!\w)", line.replace("longthink:rc", "")):
-            if name not in shown and "_" in name:
+        for name in re.findall(r"\blongthink[:_]([a-z0-9_]+)(?!\w)", line):
+            if "_" in name and name not in shown | registry().keys():
                 yield f"{page.path}:{number}: longthink:{name}: there is no such metric"
         for name in re.findall(rf"\b{PREFIX}[A-Z_]+", line):
             if name.rstrip("_") not in existing.variables() and name != PREFIX:

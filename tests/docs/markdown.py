@@ -56,6 +56,10 @@ class Page:
                 found.append(Piece(self.path, first, token.content, token.info.strip(), heading))
         return found
 
+    def fences(self, kind: str) -> list[Piece]:
+        """The code blocks of one language."""
+        return [block for block in self.blocks if block.kind == kind]
+
     @cached_property
     def codes(self) -> list[Piece]:
         """Inline code."""

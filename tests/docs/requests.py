@@ -10,6 +10,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,12 +18,13 @@ from decoders import build, registry
 from decoders.core.errors import LongThinkError
 from server.api.anthropic_wire import CountRequest, MessagesRequest
 from server.api.completions import CompletionRequest
-from server.api.request import Request
+from server.api.request import Request, Sampled
 from server.api.responses_wire import ResponsesRequest
 from server.api.wire import ChatRequest
 from server.settings import Settings
-from tests.docs.markdown import Page, Piece
+from tests.docs.markdown import Piece
 from tests.docs.shell import Command
+from training.__main__ import names
 
 MODELS: dict[str, type[Request]] = {
     "/v1/chat/completions": ChatRequest,
@@ -54,8 +56,8 @@ def problems_of(path: str, body: Any) -> Iterator[str]:
     if path in MODELS:
         try:
             read = MODELS[path].parse(body)
-            if isinstance(chosen := getattr(read, "decoder", None), object) and getattr(chosen, "name", None):
-                build(chosen.name, chosen.options)
+            if isinstance(read, Sampled) and read.decoder.name:
+                build(read.decoder.name, read.decoder.options)
         except LongThinkError as error:
             yield str(error)
 
@@ -110,7 +112,7 @@ def _trains(block: Piece) -> bool:
 def _refused(model: Any, tables: Mapping[str, Any]) -> str | None:
     """What is wrong with the tables, what is missing left aside: a page shows the part that it speaks of."""
     try:
-        model(**{k: v for k, v in tables.items() if k != "recipe"})
+        model(**{name: value for name, value in tables.items() if name != "recipe"})
     except ValueError as error:
         wrong = [e for e in getattr(error, "errors", list)() if e["type"] != "missing"]
         return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong) or None
@@ -119,13 +121,4 @@ def _refused(model: Any, tables: Mapping[str, Any]) -> str | None:
 
 @cache
 def _recipes() -> tuple[Any, ...]:
-    from importlib import import_module
-
-    from training.__main__ import names
-
     return tuple(import_module(f"training.recipes.{name}").Config for name in names("training.recipes"))
-
-
-def fences(page: Page, *kinds: str) -> Iterator[Piece]:
-    """The code blocks of these languages."""
-    return (block for block in page.blocks if block.kind in kinds)
