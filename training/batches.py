@@ -29,6 +29,11 @@ class Shape:
         """Micro-batches in all."""
         return self.updates * self.parts
 
+    @property
+    def idle(self) -> Row:
+        """A row that trains nothing."""
+        return Row((self.padding,), (next(iter(self.ends), self.padding),), mask=(0,))
+
 
 def chosen(rows: Iterable[Row], loss: Loss, ends: Collection[int]) -> list[Row]:
     """The rows as the loss wants them: what becomes of wrong ones and of those that were cut."""
@@ -59,8 +64,7 @@ def divide(rows: Sequence[Row], shape: Shape, seed: str) -> list[list[Row]]:
         own = sorted(mixed[update :: shape.updates], key=lambda row: len(row.prompt) + len(row.completion))
         cuts = [len(own) * part // shape.parts for part in range(shape.parts + 1)]
         pieces += [own[begin:end] for begin, end in pairwise(cuts)]
-    idle = Row((shape.padding,), (next(iter(shape.ends), shape.padding),), mask=(0,))
-    return [piece or [idle] for piece in pieces]
+    return [piece or [shape.idle] for piece in pieces]
 
 
 def tensors(rows: Sequence[Row], padding: int) -> Tensors:

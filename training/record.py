@@ -81,11 +81,13 @@ def last_checkpoint(folder: Path, ranks: int) -> Path | None:
     return whole[-1] if whole else None
 
 
-def finish(recipe: Recipe[Any], model: Any, last: Mapping[str, Any], measured: list[Result]) -> Path:
+def finish(
+    recipe: Recipe[Any], model: Any, state: Mapping[str, Any], last: Mapping[str, Any], measured: list[Result]
+) -> Path:
     """Write the model: a folder that `longthink serve --model` serves, with its card."""
     config: Reinforcement = recipe.config
     folder = config.output
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=state)
     for name in KEPT:
         if (config.model / name).exists():
             shutil.copyfile(config.model / name, folder / name)

@@ -5,7 +5,6 @@ Rule: a run that was killed and started again ends with the same weights, bit fo
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Mapping
@@ -16,17 +15,19 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
-from decoders.core.errors import BudgetExhausted
 from decoders.core.messages import Sampling
 from decoders.core.task import Model
 from decoders.prompts import Pack
 from server.engines.embedded.checkpoint import Checkpoint
 from training import record
+from training.collect import collect, told
 from training.engines import start
+from training.engines.weights import weights
 from training.evaluate import evaluate
 from training.play import POLICY, Play
 from training.progress import Bar
 from training.recipe import Recipe
+from training.remote import remote
 from training.rows import Row
 from training.settings import Reinforcement
 from training.trainer import RowTrainer
@@ -48,6 +49,8 @@ class Session(TrainerCallback):
         self.served = Sampling(max_tokens=1, **defaults)
         self.trainer = RowTrainer(config, self.model, words, self.collect, exact=self.engine.exact, callbacks=[self])
         self.trainer.remove_callback(PrinterCallback)  # the bar and metrics.jsonl say it
+        if self.engine.exact and (self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled):
+            raise ValueError("engine inline samples from whole weights: with FSDP or DeepSpeed use vllm-server")
         self.rank = self.trainer.accelerator.process_index
         if self.rank:
             recipe.rng.seed(f"{recipe.name}/{config.seed}/{self.rank}")
@@ -72,49 +75,36 @@ class Session(TrainerCallback):
             self.bar.close()
             self.trainer.wait(self.engine.aclose())
             self.trainer.close()
+        state = {name: tensor.cpu() for name, tensor in weights(self.model)}  # all processes, for each may have a part
         if self.rank == 0:
-            record.finish(self.recipe, self.model, self.last, record.results(self.config.output))
+            record.finish(self.recipe, self.model, state, self.last, record.results(self.config.output))
         return self.config.output
 
     async def collect(self, step: int) -> list[Row]:
         """The rows of a step: every episode of the batch side by side."""
         await self.engine.renew()
-        sampling = Sampling(temperature=self.config.temperature, max_tokens=1)
+        logprobs = None if self.engine.exact else 0
+        sampling = Sampling(temperature=self.config.temperature, max_tokens=1, logprobs=logprobs)
         seed = self.config.seed * 1000 + self.rank
         play = Play(self.models, sampling, step, seed)
-        problems = self.recipe.problems(step)
-        episodes = [self._episode(problem, play.within(str(i))) for i, problem in enumerate(problems)]
-        rows = [row for rows in await asyncio.gather(*episodes) for row in rows]
-        self._tell(rows)
+        rows = await collect(self.recipe, play)
+        for name, value in told(self.recipe, rows).items():
+            self.trainer.note(name, value)
         return rows
 
-    async def _episode(self, problem: Any, play: Play) -> list[Row]:
-        try:
-            return list(await self.recipe.episode(problem, play))
-        except BudgetExhausted:  # the purse held not even one answer: there is nothing to learn from
-            return []
-
-    def _tell(self, rows: list[Row]) -> None:
-        for kind in sorted({row.kind for row in rows}):
-            rewards = [row.reward for row in rows if row.kind == kind and row.reward is not None]
-            if rewards:
-                self.trainer.note(f"reward/{kind}", sum(rewards) / len(rewards))
-            sizes = [len(row.completion) for row in rows if row.kind == kind]
-            self.trainer.note(f"length/{kind}", sum(sizes) / len(sizes))
-        for name, value in self.recipe.metrics().items():
-            self.trainer.note(name, value)
-
     def measure(self) -> None:
-        """All evaluations at this step."""
+        """All evaluations at this step, by the main process; the others take part in handing over the weights."""
         for wanted in self.config.evaluations:
             self.trainer.wait(self.engine.renew())
+            if self.rank:
+                continue
             result = self.trainer.wait(evaluate(wanted, self.models, self.served, self.trainer.step))
             self.measured.add(record.as_line(result))
             self.bar.say(f"step {result.step:>5}  {result.name:<24} {100 * result.accuracy:5.1f} %")
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Measure what training starts from."""
-        if self.rank == 0 and self.trainer.step == 0:
+        if self.trainer.step == 0:
             self.measure()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
@@ -122,7 +112,7 @@ class Session(TrainerCallback):
         config, done = self.config, self.trainer.state.global_step
         step, inside = divmod(done, config.updates)
         due = step == config.steps or (config.evaluate_every and step % config.evaluate_every == 0)
-        if self.rank == 0 and not inside and due:
+        if not inside and due:
             self.measure()
 
     def on_save(self, *_: Any, **__: Any) -> None:
@@ -150,4 +140,6 @@ def reinforce(recipe_class: type[Recipe[Any]], config: Reinforcement) -> Path:
     """Train, write the checkpoint, and return its folder."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if config.engine == "tinker":
+        return remote(recipe_class(config), config)
     return Session(recipe_class(config), config).run()

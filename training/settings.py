@@ -101,8 +101,9 @@ class Reinforcement(_Section):
     max_length: int = Field(default=512, ge=1)
     """Tokens of the longest allowed completion, for `loss.mean = "constant"`."""
     loss: Loss = Loss()
-    engine: Literal["inline", "vllm", "vllm-server"] = "inline"
-    """Where samples come from: the policy itself in this process, vLLM in this process, or a vLLM server."""
+    engine: Literal["inline", "vllm", "vllm-server", "tinker"] = "inline"
+    """Where samples come from: the policy itself in this process, vLLM beside it, or vLLM servers. With `tinker` a
+    service behind the Tinker API both samples and trains."""
     engine_options: dict[str, Any] = {}
     """What the engine wants to know besides, see docs/training.md."""
     evaluations: tuple[Evaluation, ...] = ()

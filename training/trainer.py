@@ -88,17 +88,29 @@ class RowTrainer(GRPOTrainer):
     def _batch(self, rows: Sequence[Row]) -> list[Tensors]:
         loss, shape = self._config.loss, self._shape
         rows = chosen(rows, loss, shape.ends)
-        divided = divide(rows, shape, f"{self._config.seed}/{self.step}/{self.accelerator.process_index}")
+        divided = self._even(divide(rows, shape, f"{self._config.seed}/{self.step}/{self.accelerator.process_index}"))
         pieces = [tensors(piece, shape.padding) for piece in divided]
         pieces = [{k: v.to(self.accelerator.device) for k, v in piece.items()} for piece in pieces]
-        own = torch.tensor(sum(int(piece["tool_mask"].sum()) for piece in pieces), device=self.accelerator.device)
-        total = self.accelerator.gather(own).sum()
-        self.note("rows", len(rows))
-        self.note("trained_tokens", float(total))
+        count, tokens = self._totals(len(rows), sum(int(piece["tool_mask"].sum()) for piece in pieces))
+        self.note("rows", float(count))
+        self.note("trained_tokens", float(tokens))
+        share = shape.pieces * self.accelerator.num_processes / max(float(count), 1.0)
         for piece, part in zip(pieces, divided, strict=True):
-            self._weigh(piece, loss, len(part) * shape.pieces / max(len(rows), 1))
-            piece["num_items_in_batch"] = total
+            self._weigh(piece, loss, len(part) * share)
+            piece["num_items_in_batch"] = tokens
         return pieces
+
+    def _totals(self, *numbers: int) -> torch.Tensor:
+        """Sums over all processes."""
+        own = torch.tensor([numbers], device=self.accelerator.device)
+        found: torch.Tensor = self.accelerator.gather(own).sum(0)
+        return found
+
+    def _even(self, pieces: list[list[Row]]) -> list[list[Row]]:
+        """As many rows in each process: TRL gathers metrics row by row."""
+        sizes = torch.tensor([[len(piece) for piece in pieces]], device=self.accelerator.device)
+        most = self.accelerator.gather(sizes).amax(0).tolist()
+        return [piece + [self._shape.idle] * (size - len(piece)) for piece, size in zip(pieces, most, strict=True)]
 
     @torch.no_grad()
     def _weigh(self, piece: Tensors, loss: Loss, share: float) -> None:
@@ -106,20 +118,29 @@ class RowTrainer(GRPOTrainer):
         sampled = piece.pop("sampled_logps")
         if loss.mean != "token":
             piece["advantages"] = piece["advantages"] * share  # TRL takes micro-batches for equal in rows
-        corrected = not self._exact and not sampled.isnan().all()
+        corrected = (
+            not self._exact
+        )  # even if no row tells: with shards every process must compute as often as the others
         if self._shape.updates > 1 or corrected or (loss.kl and loss.kl_estimator == "k1"):
             own = self._logps(self.model, piece)
             if self._shape.updates > 1:
                 piece["old_per_token_logps"] = own
             if corrected:
-                ratio = torch.exp((own - sampled).nan_to_num(0.0)).clamp(max=self.RATIO)
-                piece["advantages"] = piece["advantages"] * ratio
+                piece["advantages"] = piece["advantages"] * self._ratio(own - sampled, piece["tool_mask"])
         if loss.kl:
             reference = self._logps(self.ref_model, piece)
             if loss.kl_estimator == "k1":
                 piece["advantages"] = piece["advantages"] - loss.kl * (own - reference) * piece["tool_mask"]
             else:
                 piece["ref_per_token_logps"] = reference
+
+    def _ratio(self, difference: torch.Tensor, trained: torch.Tensor) -> torch.Tensor:
+        """How much likelier the trainer finds each token than the sampler did, 1 where the sampler did not tell."""
+        told = trained.bool() & ~difference.isnan()
+        if told.any():
+            self.note("sampler/gap", difference[told].abs().mean().item())
+            self.note("sampler/ratio_max", difference[told].exp().max().item())
+        return difference.nan_to_num(0.0).exp().clamp(max=self.RATIO)
 
     def _logps(self, model: Any, piece: Tensors) -> torch.Tensor:
         ids = torch.cat([piece["prompt_ids"], piece["completion_ids"]], 1)

@@ -45,6 +45,11 @@ class VllmEngine:
         self.pack: str | None = None if checkpoint is None else checkpoint.pack
         core.users += 1
 
+    @property
+    def llm(self) -> Any:
+        """VLLM itself, for what is beyond an engine: training gives it new weights."""
+        return self._core.llm
+
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         """Chunks of all `n` completions as vLLM's steps bring them; see `Engine.generate` for the errors."""
         check(sampling)

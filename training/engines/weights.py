@@ -1,0 +1,73 @@
+"""The weights of a model in training, whole, however they are spread over processes.
+
+Rule: every process of a run takes part in every walk over the weights, whatever it does with them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+_WRAPPERS = ("_checkpoint_wrapped_module.", "_orig_mod.", "module.")
+"""What checkpointing of activations, `torch.compile` and DDP put into a parameter's name."""
+
+
+def weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Each parameter once, under its name in a checkpoint; a tensor is valid until the next one is asked for."""
+    for name, parameter in model.named_parameters():
+        for wrapper in _WRAPPERS:
+            name = name.replace(wrapper, "")
+        with _gathered(parameter):
+            whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+            yield name, whole.detach()
+
+
+def _gathered(parameter: Any) -> AbstractContextManager[Any]:
+    """DeepSpeed's ZeRO-3 leaves a stub in each process; FSDP2's shards are gathered by the tensor itself."""
+    if not hasattr(parameter, "ds_id"):
+        return nullcontext()
+    found: AbstractContextManager[Any] = import_module("deepspeed").zero.GatheredParameters([parameter])
+    return found
+
+
+class Handover:
+    """A safetensors file through which engines on this machine, or on a shared file system, get new weights.
+
+    The main process writes it anew at each step. In `/dev/shm`, the default, it never touches a disk.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        memory = Path("/dev/shm")
+        place = folder or (memory if memory.is_dir() else Path(tempfile.gettempdir()))
+        self.path = place / f"longthink-policy-{os.getpid()}.safetensors"
+
+    def write(self, model: Any) -> None:
+        """Every process walks, one writes."""
+        main = is_main()
+        kept = {name: tensor.cpu().contiguous() for name, tensor in weights(model) if main}
+        if main:
+            save_file(kept, self.path)
+
+    def remove(self) -> None:
+        """Nobody needs it any more."""
+        self.path.unlink(missing_ok=True)
+
+
+def is_main() -> bool:
+    """Whether this process speaks for the run."""
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
+def world_size() -> int:
+    """Processes of the run."""
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
