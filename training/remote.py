@@ -7,24 +7,23 @@ Rule: recipes, decoders, metrics and files are those of `reinforce`.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import torch
+from transformers import AutoModelForCausalLM
 
 from decoders.core.messages import Sampling
 from decoders.core.task import Model
 from decoders.prompts import Pack
 from server.engines.embedded.checkpoint import Checkpoint
 from training import record
+from training.adapters import merge
 from training.batches import Shape, chosen, divide
 from training.collect import collect, told
 from training.engines.tinker import Options, TinkerPolicy, data, refuse
@@ -142,14 +141,9 @@ class Remote:
 
     async def _finish(self) -> None:
         """Write the model with the adapter merged into it."""
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM
-
         saved = await (await self.engine.trainer.save_weights_for_sampler_async("final")).result_async()
-        archive = await self._fetch(saved.path)
         model: Any = AutoModelForCausalLM.from_pretrained(self.config.model, dtype=torch.float32)
-        with TemporaryDirectory() as folder:
-            model = PeftModel.from_pretrained(model, unpacked(archive, Path(folder))).merge_and_unload()
+        merge(model, await self._fetch(saved.path))
         record.finish(self.recipe, model, model.state_dict(), self.last, record.results(self.config.output))
 
     async def _fetch(self, path: str) -> bytes:
@@ -158,14 +152,6 @@ class Remote:
         told = await self.engine.service.create_rest_client().get_checkpoint_archive_url_async(run, name)
         async with httpx.AsyncClient(follow_redirects=True, timeout=600) as client:
             return (await client.get(told.url)).raise_for_status().content
-
-
-def unpacked(archive: bytes, folder: Path) -> str:
-    """Where in the folder the adapter lies."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(folder, filter="data")
-    (adapter,) = {path.parent for path in folder.rglob("adapter_config.json")}
-    return str(adapter)
 
 
 def remote(recipe: Recipe[Any], config: Reinforcement) -> Path:
