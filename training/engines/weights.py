@@ -5,13 +5,13 @@ Rule: every process of a run takes part in every walk over the weights, whatever
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from safetensors.torch import save_file
@@ -47,7 +47,7 @@ class Handover:
     def __init__(self, folder: Path | None = None) -> None:
         memory = Path("/dev/shm")
         place = folder or (memory if memory.is_dir() else Path(tempfile.gettempdir()))
-        self.path = place / f"longthink-policy-{os.getpid()}.safetensors"
+        self.path = place / f"longthink-policy-{uuid4().hex}.safetensors"
 
     def write(self, model: Any) -> None:
         """Every process walks, one writes."""
