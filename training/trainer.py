@@ -40,7 +40,7 @@ class RowTrainer(GRPOTrainer):
     def __init__(
         self, config: Reinforcement, model: Any, words: Any, collect: Collect, *, exact: bool = True, **options: Any
     ) -> None:
-        self._config, self._collect, self._exact = config, collect, exact
+        self._config, self._collect, self.exact = config, collect, exact
         self._runner = asyncio.Runner()
         self._pieces: list[Tensors] = []
         super().__init__(
@@ -119,7 +119,7 @@ class RowTrainer(GRPOTrainer):
         if loss.mean != "token":
             piece["advantages"] = piece["advantages"] * share  # TRL takes micro-batches for equal in rows
         corrected = (
-            not self._exact
+            not self.exact
         )  # even if no row tells: with shards every process must compute as often as the others
         if self._shape.updates > 1 or corrected or (loss.kl and loss.kl_estimator == "k1"):
             own = self._logps(self.model, piece)
