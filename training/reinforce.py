@@ -22,7 +22,7 @@ from server.engines.embedded.checkpoint import Checkpoint
 from training import record
 from training.collect import collect, told
 from training.engines import start
-from training.engines.weights import weights
+from training.engines.weights import gathered
 from training.evaluate import evaluate
 from training.play import POLICY, Play
 from training.progress import Bar
@@ -75,7 +75,7 @@ class Session(TrainerCallback):
             self.bar.close()
             self.trainer.wait(self.engine.aclose())
             self.trainer.close()
-        state = {name: tensor.cpu() for name, tensor in weights(self.model)}  # all processes, for each may have a part
+        state = gathered(self.model)  # by all processes, for each may have a part
         if self.rank == 0:
             record.finish(self.recipe, self.model, state, self.last, record.results(self.config.output))
         return self.config.output

@@ -16,9 +16,11 @@ import torch
 from safetensors.torch import load_file, save
 from transformers import AutoModelForCausalLM
 
+from tests.training.uneven import Uneven
 from training.adapters import merge
 from training.engines.tinker import Options, data, datum, refuse
-from training.recipes.grpo import Config, train
+from training.recipes.grpo import Config
+from training.reinforce import reinforce
 from training.rows import Row
 from training.settings import SHIPPED, Loss
 
@@ -129,9 +131,9 @@ def test_an_adapter_of_something_else_is_refused() -> None:
 def test_a_run_goes_on_where_it_ended_and_leaves_a_model(tmp_path: Path) -> None:
     options = {"url": SERVICE, "api_key": "tml-none", "reduction": "sequence"}
     wanted = {"output": tmp_path, "engine": "tinker", "engine_options": options, "learning_rate": 1e-2, "warmup": 0}
-    wanted |= {"batch": 2, "group": 4, "max_tokens": 48, "save_every": 1, "levels": ["easy"]}
+    wanted |= {"batch": 2, "group": 4, "max_tokens": 48, "save_every": 1}
     for steps in (1, 2):
-        train(Config.model_validate({**wanted, "steps": steps, "loss": {"mean": "sequence"}}))
+        reinforce(Uneven, Config.model_validate({**wanted, "steps": steps, "loss": {"mean": "sequence"}}))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     before, after = (load_file(folder / "model.safetensors") for folder in (SHIPPED, tmp_path))

@@ -53,6 +53,7 @@ class ServerPolicy(FollowingEngine):
         self._servers = [Server(url, options.timeout_seconds) for url in options.servers]
         self._handover = Handover(options.folder)
         self._groups: list[Any] = []
+        self._shapes: list[tuple[str, str, list[int]]] = []
 
     async def open(self) -> Engine:
         """Check the servers and connect to them. Prompts are rendered here, so that they are those of serving."""
@@ -100,10 +101,11 @@ class ServerPolicy(FollowingEngine):
 
     def _broadcast(self) -> None:
         """A walk over the weights for each server; processes that are not the main one walk along."""
-        shapes = [(n, str(w.dtype).removeprefix("torch."), list(w.shape)) for n, w in weights(self._net)]
+        if not self._shapes:
+            self._shapes = [(n, str(w.dtype).removeprefix("torch."), list(w.shape)) for n, w in weights(self._net)]
         for i in range(len(self._servers)):
             if is_main():
-                self._groups[i].update_named_params(shapes, weights(self._net))
+                self._groups[i].update_named_params(self._shapes, weights(self._net))
             else:
                 for _ in weights(self._net):
                     pass

@@ -25,12 +25,18 @@ def weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     for name, parameter in model.named_parameters():
         for wrapper in _WRAPPERS:
             name = name.replace(wrapper, "")
-        with _gathered(parameter):
+        with _whole(parameter):
             whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
             yield name, whole.detach()
 
 
-def _gathered(parameter: Any) -> AbstractContextManager[Any]:
+def gathered(model: Any) -> dict[str, torch.Tensor]:
+    """All weights in the CPU's memory of the main process; the others take part and get none."""
+    main = is_main()
+    return {name: tensor.cpu().contiguous() for name, tensor in weights(model) if main}
+
+
+def _whole(parameter: Any) -> AbstractContextManager[Any]:
     """DeepSpeed's ZeRO-3 leaves a stub in each process; FSDP2's shards are gathered by the tensor itself."""
     if not hasattr(parameter, "ds_id"):
         return nullcontext()
@@ -51,9 +57,8 @@ class Handover:
 
     def write(self, model: Any) -> None:
         """Every process walks, one writes."""
-        main = is_main()
-        kept = {name: tensor.cpu().contiguous() for name, tensor in weights(model) if main}
-        if main:
+        kept = gathered(model)
+        if is_main():
             save_file(kept, self.path)
 
     def remove(self) -> None:
