@@ -17,7 +17,7 @@ from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from training.batches import Shape, Tensors, chosen, divide, tensors
+from training.batches import Shape, Tensors, chosen, divide, moving, tensors
 from training.rows import Row
 from training.settings import Loss, Reinforcement
 
@@ -88,12 +88,14 @@ class RowTrainer(GRPOTrainer):
     def _batch(self, rows: Sequence[Row]) -> list[Tensors]:
         loss, shape = self._config.loss, self._shape
         rows = chosen(rows, loss, shape.ends)
-        divided = divide(rows, shape, f"{self._config.seed}/{self.step}/{self.accelerator.process_index}")
+        moved = moving(rows, loss)
+        divided = divide(moved, shape, f"{self._config.seed}/{self.step}/{self.accelerator.process_index}")
         pieces = [tensors(piece, shape.padding) for piece in divided]
         pieces = [{k: v.to(self.accelerator.device) for k, v in piece.items()} for piece in pieces]
-        own = torch.tensor(sum(int(piece["tool_mask"].sum()) for piece in pieces), device=self.accelerator.device)
+        own = torch.tensor(sum(row.trained for row in rows), device=self.accelerator.device)
         total = self.accelerator.gather(own).sum()
         self.note("rows", len(rows))
+        self.note("moving", len(moved) / max(len(rows), 1))
         self.note("trained_tokens", float(total))
         for piece, part in zip(pieces, divided, strict=True):
             self._weigh(piece, loss, len(part) * shape.pieces / max(len(rows), 1))

@@ -4,7 +4,7 @@ Section 6, for each problem x of a batch:
 
 1. s_0 is empty, or in stage II (`buffer`) a random summary that the last visit of x left;
 2. a chain of T turns by the served decoder, without gradient: z_t ~ p(· | x, s_{t-1}), s_t ~ p(· | x, s_{t-1}, z_t);
-3. in stage II the chain's summaries replace those that are kept for x, each with its depth, the number of turns behind it;
+3. in stage II the chain's summaries replace those kept for x, each with its depth, the number of turns behind it;
 4. `states` different ones of the states "", s_1 … s_{T-1} are drawn (`drawn`: of s_T too, as the follow-up code does);
 5. for each of them K samples z ~ p(· | x, s) are rewarded by their own final answer alone;
 6. A = (r - mean) / std inside a state's K samples; PPO with dual clip on these samples.
@@ -41,9 +41,9 @@ class Config(Reinforcement):
     task: str = "countdown"
     """Task family of the training problems."""
     levels: tuple[str, ...] = ("hard",)
-    """Their levels, of each as many."""
-    pool: int = Field(default=1024, ge=1)
-    """How many there are; an epoch visits each once."""
+    """Their levels."""
+    pool: int = Field(default=2000, ge=1)
+    """How many of each level; an epoch visits each once."""
     turns: int = Field(default=3, ge=1)
     """Turns of a chain, T in the paper."""
     reasoning_tokens: int = Field(default=16384, ge=1)
@@ -104,8 +104,8 @@ class RC(Recipe[Config]):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        task, share = tasks.load(config.task), -(-config.pool // len(config.levels))
-        self._pool = [p for level in config.levels for p in task.problems(level, "train", share)]
+        task = tasks.load(config.task)
+        self._pool = [p for level in config.levels for p in task.problems(level, "train", config.pool)]
         self._left: list[int] = []
         self._decoder = rc.RC(
             turns=config.turns, reasoning_tokens=config.reasoning_tokens, summary_tokens=config.summary_tokens
@@ -151,7 +151,7 @@ class RC(Recipe[Config]):
         return reached
 
     def _draw(self, reached: Sequence[State], run: Run) -> list[State]:
-        """Different states; as in the published code the first is the empty one, also where the chain began elsewhere."""
+        """Different states. As in the published code the first is empty, even where the chain began elsewhere."""
         begun = [State(), *(reached if self.config.drawn == "all" else reached[:-1])]
         different = list({state.summary: state for state in reversed(begun)}.values())[::-1]
         return run.rng.sample(different, min(self.config.states, len(different)))
