@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from benchmarks.tasks import Problem, load
 from benchmarks.tasks.countdown import Problem as Countdown
@@ -16,7 +18,7 @@ from decoders.core.task import Model
 from decoders.prompts import Pack
 from server.engines.scripted import ScriptedEngine
 from training.play import Play
-from training.recipes.rc import PRESETS, RC, Config
+from training.recipes.rc import PRESETS, RC, Config, train
 from training.rows import Row
 from training.teachers.countdown import say_all, solutions
 
@@ -166,3 +168,14 @@ def test_presets_are_valid_and_the_papers_numbers() -> None:
     assert (paper.loss.clip_low, paper.loss.clip_high, paper.loss.dual_clip, paper.loss.kl) == (0.2, 0.28, 3.0, 0.001)
     assert (paper.reasoning_tokens, paper.summary_tokens, paper.learning_rate) == (16384, 2048, 1e-6)
     Config.model_validate(PRESETS["tiny"])
+
+
+def test_a_step_of_training_moves_the_policy_and_keeps_the_buffer(small: Path, tmp_path: Path) -> None:
+    changes = {"model": small, "output": tmp_path, "steps": 1, "warmup": 0, "buffer": True, "wrong": -1.0}
+    folder = train(Config.model_validate(SMALL | changes))
+    before, after = (load_file(place / "model.safetensors") for place in (small, folder))
+    assert any(not before[name].equal(after[name]) for name in before)
+    told = json.loads((folder / "metrics.jsonl").read_text())
+    assert {"reward/reason", "first_turn", "last_turn", "any_turn", "depth"} <= told.keys()
+    state = json.loads((folder / "checkpoints" / "checkpoint-1" / "recipe-0.json").read_text())
+    assert len(state["recipe"]["kept"]) == 2
