@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from benchmarks import tasks
 from benchmarks.tasks import Problem
@@ -58,6 +58,12 @@ class Config(Reinforcement):
     """Stage II: begin a problem's chain from a summary that its last visit left."""
     wrong: float = 0.0
     """Reward of a claim that is wrong; what is right has 1, what came to no answer 0."""
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.batch > self.pool * len(self.levels):
+            raise ValueError("a batch has no more problems than the pool")
+        return self
 
 
 PRESETS: dict[str, dict[str, JsonValue]] = {
