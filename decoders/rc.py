@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from decoders.base import Completion, Iterative, Run, Task
+from decoders.base import Completion, Iterative, Prompt, Run, Task
 
 
 class RC(Iterative):
@@ -33,22 +33,26 @@ class RC(Iterative):
         """The paper's loop."""
         summary, progress = "", self.progress(task, run)
         for turn in range(1, self.turns + 1):
-            draft = await self.solve(
-                run.prompt("reason", task, summary=summary),
-                run,
-                role="reason",
-                max_tokens=self.reasoning_tokens,
-                final=turn == self.turns,
-            )
+            draft = await self.reason(task, run, summary, final=turn == self.turns)
             if draft.answered or run.best is None:
                 run.answer(draft)
             if turn == self.turns or await progress.settled(draft, summary):
                 break
-            summary = await self._summarise(task, run, summary, draft) or summary
+            summary = await self.summarise(task, run, summary, draft)
         assert run.best is not None
         return draft if draft.answered else run.best
 
-    async def _summarise(self, task: Task, run: Run, summary: str, draft: Completion) -> str:
+    def prompt(self, task: Task, run: Run, summary: str) -> Prompt:
+        """What a turn is asked that begins from this summary, "" for none."""
+        return run.prompt("reason", task, summary=summary)
+
+    async def reason(self, task: Task, run: Run, summary: str, *, final: bool = False) -> Completion:
+        """One turn: z ~ p(· | x, s)."""
+        prompt = self.prompt(task, run, summary)
+        return await self.solve(prompt, run, role="reason", max_tokens=self.reasoning_tokens, final=final)
+
+    async def summarise(self, task: Task, run: Run, summary: str, draft: Completion) -> str:
+        """The summary that replaces the one before it; an empty one does not."""
         prompt = run.prompt(
             "summarise",
             task,
@@ -59,4 +63,4 @@ class RC(Iterative):
             answer=draft.answer,
         )
         done = await run.generate(prompt, role="summarise", max_tokens=self.summary_tokens, model=self.summary_model)
-        return done.answer.strip()
+        return done.answer.strip() or summary

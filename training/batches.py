@@ -51,6 +51,16 @@ def chosen(rows: Iterable[Row], loss: Loss, ends: Collection[int]) -> list[Row]:
     return found
 
 
+def moving(rows: Sequence[Row], loss: Loss) -> list[Row]:
+    """Without those whose gradient is zero, which need not be computed: groups in which every sample is worth the same.
+
+    The loss is still divided by all rows.
+    """
+    if loss.kl or loss.entropy:
+        return list(rows)
+    return [row for row in rows if (any(row.advantage) if isinstance(row.advantage, tuple) else row.advantage)]
+
+
 def divide(rows: Sequence[Row], shape: Shape, seed: str) -> list[list[Row]]:
     """The micro-batches: rows by chance to updates, and within one by length, so that little is padded.
 

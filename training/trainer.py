@@ -17,7 +17,7 @@ from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from training.batches import Shape, Tensors, chosen, divide, tensors
+from training.batches import Shape, Tensors, chosen, divide, moving, tensors
 from training.rows import Row
 from training.settings import Loss, Reinforcement
 
@@ -88,11 +88,13 @@ class RowTrainer(GRPOTrainer):
     def _batch(self, rows: Sequence[Row]) -> list[Tensors]:
         loss, shape = self._config.loss, self._shape
         rows = chosen(rows, loss, shape.ends)
-        divided = self._even(divide(rows, shape, f"{self._config.seed}/{self.step}/{self.accelerator.process_index}"))
+        moved = moving(rows, loss)
+        divided = self._even(divide(moved, shape, f"{self._config.seed}/{self.step}/{self.accelerator.process_index}"))
         pieces = [tensors(piece, shape.padding) for piece in divided]
         pieces = [{k: v.to(self.accelerator.device) for k, v in piece.items()} for piece in pieces]
-        count, tokens = self._totals(len(rows), sum(int(piece["tool_mask"].sum()) for piece in pieces))
+        count, tokens = self._totals(len(rows), sum(row.trained for row in rows))
         self.note("rows", float(count))
+        self.note("moving", len(moved) / max(len(rows), 1))
         self.note("trained_tokens", float(tokens))
         share = shape.pieces * self.accelerator.num_processes / max(float(count), 1.0)
         for piece, part in zip(pieces, divided, strict=True):

@@ -178,3 +178,10 @@ def test_the_advantage_one_is_imitation(small: Path, tmp_path: Path) -> None:
     config = settings(small, tmp_path)
     rows = [replace(row, advantage=1.0) for row in ROWS]
     same(gradients(config, rows), by_hand(config, rows, kind="cross entropy"))
+
+
+@pytest.mark.parametrize("mean", ["token", "sequence", "constant"])
+def test_rows_that_are_not_computed_still_count(small: Path, tmp_path: Path, mean: Any) -> None:
+    rows = (*ROWS, Row((5, 9), (14, 40, 3), 0.0), Row((5,), (15, 3), (0.0, 0.0)))
+    config = settings(small, tmp_path, loss=Loss(mean=mean), parts=2, max_length=20)
+    same(gradients(config, rows), by_hand(config, rows))

@@ -29,6 +29,8 @@ class Config(Reinforcement):
     """Where problems come from."""
     levels: tuple[str, ...] = ("medium",)
     """Drawn from evenly."""
+    pool: int = 2000
+    """How many of each level."""
     max_tokens: int = 160
     """Tokens of a sample at most, B."""
 
@@ -47,8 +49,9 @@ class Grpo(Recipe[Config]):
 
     def problems(self, step: int) -> Sequence[Problem]:
         """Drawn evenly from the training split."""
-        pool = [p for level in self.config.levels for p in tasks.load(self.config.task).problems(level, "train", 2000)]
-        return self.rng.sample(pool, self.config.batch)
+        config, task = self.config, tasks.load(self.config.task)
+        pool = [p for level in config.levels for p in task.problems(level, "train", config.pool)]
+        return self.rng.sample(pool, config.batch)
 
     async def episode(self, problem: Problem, play: Play) -> Sequence[Row]:
         """K samples through the decoder's own prompt."""
