@@ -66,7 +66,8 @@ class Progress:
 
     def of(self, *kinds: Kind) -> list[Step]:
         """The steps of these kinds, in the order in which they were first told of."""
-        return [step for step in self.steps.values() if step.kind in kinds]
+        # a copy, because a view may be drawn in another thread
+        return [step for step in list(self.steps.values()) if step.kind in kinds]
 
     @property
     def votes(self) -> Counter[str]:

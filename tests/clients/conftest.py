@@ -16,8 +16,8 @@ __all__ = ["logging_stays"]
 
 def speak(prompt: Prompt, seed: int) -> str:
     """Judges accept; everything else thinks and answers 42 or, less often, 41."""
-    if "VERDICT" in prompt.messages[-1].content:
-        return "VERDICT: correct"
+    if "Verdict:" in prompt.messages[-1].content:
+        return "Verdict: correct"
     return f"<think>{'one two three ' * 5}</think>it is \\boxed{{{42 if seed % 3 else 41}}}"
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 
 class Breaking:
-    """Passes bytes on to a port; the first `times` answers are cut off hard after `after` bytes."""
+    """Passes bytes on to a port; the first `times` streams are cut off after `after` bytes."""
 
     def __init__(self, port: int, *, after: int, times: int) -> None:
         self.cut = 0
@@ -35,18 +35,17 @@ class Breaking:
     def _serve(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self._port)) as server:
             threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
-            passed = 0
+            passed, stream = 0, False
             with suppress(OSError):
                 while data := server.recv(512):
                     client.sendall(data)
-                    passed += len(data)
-                    if passed > self._after and self.cut < self._times:
+                    passed, stream = passed + len(data), stream or b"text/event-stream" in data
+                    if stream and passed > self._after and self.cut < self._times:
                         self.cut += 1
                         break
-                # a reset, as of a machine that is gone, and no orderly end
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            with suppress(OSError):
-                server.shutdown(socket.SHUT_RDWR)
+            for side in (client, server):  # which also ends the other thread
+                with suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):

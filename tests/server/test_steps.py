@@ -17,7 +17,7 @@ from tests.server.conftest import Live, serving
 
 def speak(prompt: Prompt, sampling: Sampling) -> str:
     """Solutions answer 42, by way of a thought; verdicts of the plain pack's form reject it."""
-    return "VERDICT: incorrect" if "VERDICT" in prompt.messages[-1].content else "<think>well</think>so \\boxed{42}"
+    return "Verdict: wrong" if "Verdict:" in prompt.messages[-1].content else "<think>well</think>so \\boxed{42}"
 
 
 @pytest.fixture(scope="module")
