@@ -9,11 +9,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from openai import OpenAIError
 from rich.console import Console
 
 from clients.client import LongThink
+from clients.run import Run
 from clients.terminal import choice
 from clients.terminal.choice import Mistyped
 from clients.terminal.commands import Commands, load
@@ -27,21 +29,20 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     arguments = _parser().parse_args(argv)
-    errors = Console(stderr=True, highlight=False)
-    with LongThink(base_url=arguments.url, api_key=arguments.key) as client:
+    with LongThink(base_url=arguments.url, api_key=arguments.key, max_retries=1) as client:
         try:
             session = _session(arguments, client)
             if arguments.replay:
                 replay(session.console, load(arguments.replay), arguments.speed)
                 return 0
             if arguments.message is None and sys.stdin.isatty():
-                return _converse(session, errors)
+                return _converse(session)
             question = sys.stdin.read().strip() if arguments.message in (None, "-") else arguments.message
             return _once(session, question, as_json=arguments.json, trace=arguments.trace)
         except OpenAIError as error:
-            errors.print(explain(error, client), style="red", markup=False)
+            say(explain(error, client))
         except Mistyped as error:
-            errors.print(str(error), style="red", markup=False)
+            say(str(error))
             return 2
         except KeyboardInterrupt:
             return INTERRUPTED
@@ -84,24 +85,30 @@ def _once(session: Session, question: str, *, as_json: bool, trace: str | None) 
     if not question:
         raise Mistyped("there is no question: give one with -m, or on standard input")
     with session.run(question) as run:
-        if as_json or not sys.stdout.isatty():
-            text = run.text
-            mark = run.trace.longthink
-            whole = {
-                "text": text,
-                "finish": run.finish,
-                "usage": run.usage.model_dump(exclude_none=True),
-                "longthink": mark,
-            }
-            print(json.dumps({"id": run.id, **whole}) if as_json else text)
-        else:
+        if as_json:
+            print(json.dumps(_told(run)))
+        elif sys.stdout.isatty():
             show(session.console, run)
+        elif run.text:
+            print(run.text)
         if trace:
             run.trace.save(trace)
-    return 0
+        if not run.text:
+            say("there is no answer: " + ("the budget ended first" if run.finish == "length" else "the reply is empty"))
+        return 0 if run.text else 1
 
 
-def _converse(session: Session, errors: Console) -> int:
+def _told(run: Run) -> dict[str, Any]:
+    usage, text = run.usage.model_dump(exclude_none=True), run.text
+    return {"id": run.id, "text": text, "finish": run.finish, "usage": usage, "longthink": run.trace.longthink}
+
+
+def say(message: str) -> None:
+    """Tell the user what is wrong."""
+    Console(stderr=True, highlight=False).print(message, style="red", markup=False, soft_wrap=True)
+
+
+def _converse(session: Session) -> int:
     commands = Commands(session, lambda text: prompt.edit(text))
     prompt = Prompt([*commands.names(), *(entry["id"] for entry in session.decoders)])
     commands.do_status()
@@ -119,9 +126,9 @@ def _converse(session: Session, errors: Console) -> int:
             except KeyboardInterrupt:
                 session.console.print()
             except Mistyped as error:
-                errors.print(str(error), style="red", markup=False)
+                say(str(error))
             except OpenAIError as error:
-                errors.print(explain(error, session.client), style="red", markup=False)
+                say(explain(error, session.client))
     finally:
         prompt.close()
     return 0

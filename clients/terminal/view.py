@@ -24,6 +24,8 @@ _STYLES = {
     "running": "dim",
 }
 _BAR = 24
+_WIDE = 50
+"""Columns from which on the steps' words have room."""
 _VOTES = 5
 
 
@@ -56,17 +58,17 @@ class View:
 
 
 def _table(steps: list[Step], width: int) -> Table:
-    table = Table.grid(padding=(0, 1), expand=True)
+    table = Table.grid(padding=(0, 1), expand=width >= _WIDE)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
-    if width >= 50:
+    if width >= _WIDE:
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(width // 3, 12))
     for step in steps:
         kind = step.kind or "running"
         name = Text(f"{step.key:<4} {step.kind or step.role}", style=_STYLES.get(kind, ""))
         tokens = Text(f"{step.end.tokens}" if step.end else "", style="dim")
-        said = [Text(_one_line(_tail(step, width)), style="dim")] if width >= 50 else []
+        said = [Text(_one_line(_tail(step, width)), style="dim")] if width >= _WIDE else []
         table.add_row(name, tokens, *said, _result(step))
     return table
 
@@ -119,14 +121,14 @@ def votes_of(progress: Progress) -> int:
 def _purse(progress: Progress, width: int) -> Text | None:
     if not progress.spent and progress.budget is None:
         return None
-    text = Text(f"tokens {progress.spent:,}")
+    text = Text(f"{progress.spent:,} tokens", no_wrap=True, overflow="ellipsis")
     if progress.budget:
-        size = min(_BAR, max(width - 44, 0))
+        size = min(_BAR, max(width - 54, 0))
         full = min(round(size * progress.spent / progress.budget), size)
-        text.append(f" of {progress.budget:,}, {progress.left:,} left ")
-        text.append("█" * full, style="cyan").append("░" * (size - full), style="dim")
+        text = Text(f"{progress.spent:,} of {progress.budget:,} tokens", no_wrap=True, overflow="ellipsis")
+        text.append(f", {progress.left:,} left ").append("█" * full, style="cyan").append("░" * (size - full), "dim")
     if progress.finish == "length":
-        text.append(" the budget ended it", style="yellow")
+        text.append(" ended by the budget", style="yellow")
     return text
 
 
