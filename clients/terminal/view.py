@@ -42,7 +42,7 @@ class View:
     def _parts(self, options: ConsoleOptions) -> Iterator[RenderableType]:
         progress, width = self._progress, options.max_width
         room = max((options.height or 24) - 10, 3) if self._steps is None else self._steps
-        steps = list(progress.steps.values())
+        steps = sorted(progress.steps.values(), key=_place)
         shown = steps[len(steps) - min(room, len(steps)) :]
         if hidden := len(steps) - len(shown):
             yield Text(f"… {hidden} earlier step{'s' * (hidden > 1)}", style="dim")
@@ -71,6 +71,11 @@ def _table(steps: list[Step], width: int) -> Table:
         said = [Text(_one_line(_tail(step, width)), style="dim")] if width >= _WIDE else []
         table.add_row(name, tokens, *said, _result(step))
     return table
+
+
+def _place(step: Step) -> list[int]:
+    """Where a step stands in the run, whichever ended first."""
+    return [int(part) for part in step.key.split(".") if part.isdecimal()]
 
 
 def _tail(step: Step, width: int) -> str:

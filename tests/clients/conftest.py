@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +17,8 @@ from server.engines.scripted import ScriptedEngine
 from tests.server.conftest import Live, logging_stays, serving
 
 __all__ = ["logging_stays"]
+
+NODE = Path(__file__).parent / "node"
 
 
 def speak(prompt: Prompt, seed: int) -> str:
@@ -31,3 +38,26 @@ def speaking() -> Iterator[Live]:
 def client(speaking: Live) -> Iterator[LongThink]:
     with LongThink(base_url=f"{speaking.url}/v1", max_retries=0) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def node() -> Path:
+    """A folder with the official Node client and `check.mjs`.
+
+    npm installs it once, into a folder of the temporary directory that is named after what package.json asks for.
+    """
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("npm or node is missing: install Node.js 20 or newer (apt-get install nodejs npm)")
+    digest = hashlib.sha256((NODE / "package.json").read_bytes()).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"longthink-node-{digest}"
+    folder.mkdir(exist_ok=True)
+    for name in ("package.json", "check.mjs"):
+        shutil.copyfile(NODE / name, folder / name)
+    if not (folder / "node_modules" / "openai" / "package.json").is_file():
+        command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+        if done.returncode:
+            shutil.rmtree(folder / "node_modules", ignore_errors=True)
+            how = "npm could not install the client, which needs a registry (npm config set registry URL)"
+            pytest.skip(f"{how}: {done.stderr[-300:]}")
+    return folder
