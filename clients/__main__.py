@@ -94,7 +94,7 @@ def _once(session: Session, question: str, *, as_json: bool, trace: str | None) 
         if trace:
             run.trace.save(trace)
         if not run.text:
-            say("there is no answer: " + ("the budget ended first" if run.finish == "length" else "the reply is empty"))
+            say("there is no answer: " + ("the run was cut short" if run.finish == "length" else "the reply is empty"))
         return 0 if run.text else 1
 
 

@@ -68,7 +68,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer is complete; `finish` is `length` where the budget ended the run."""
+    """The answer is complete; `finish` is `length` where a limit ended the run."""
 
     finish: str
     type: Literal["finished"] = "finished"

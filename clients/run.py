@@ -65,7 +65,7 @@ class _Told:
 
     @property
     def finish(self) -> str | None:
-        """Why it ended: `stop`, or `length` where the budget ended it; None before."""
+        """Why it ended: `stop`, or `length` where a limit ended it; None before."""
         return self._tape.finish
 
 

@@ -107,7 +107,7 @@ class Tape:
 
     @property
     def finish(self) -> str | None:
-        """Why it ended: `stop`, or `length` where the budget ended it."""
+        """Why it ended: `stop`, or `length` where a limit ended it."""
         return next((event.finish for _, event in reversed(self.events) if isinstance(event, Finished)), None)
 
     def trace(self) -> Trace:

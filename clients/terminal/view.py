@@ -133,7 +133,7 @@ def _purse(progress: Progress, width: int) -> Text | None:
         text = Text(f"{progress.spent:,} of {progress.budget:,} tokens", no_wrap=True, overflow="ellipsis")
         text.append(f", {progress.left:,} left ").append("█" * full, style="cyan").append("░" * (size - full), "dim")
     if progress.finish == "length":
-        text.append(" ended by the budget", style="yellow")
+        text.append(" cut short", style="yellow")
     return text
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,3 +63,17 @@ def node() -> Path:
             how = "npm could not install the client, which needs a registry (npm config set registry URL)"
             pytest.skip(f"{how}: {done.stderr[-300:]}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Iterator[str]:
+    """The URL of a server as `make serve` starts it, with the shipped checkpoint, on a free port."""
+    command = [sys.executable, "-m", "server", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found, line + process.stdout.read()
+        yield f"{found.group()}/v1"
+        process.terminate()
+        process.communicate(timeout=30)

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,22 +19,9 @@ LITELLM = ROOT / ".venv-litellm" / "bin" / "python"
 ANSWER = "9 + 1 = 10, 10 * 6 = 60, 60 - 11 = 49"
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    command = [sys.executable, "-m", "server", "serve", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line + process.stdout.read()
-        yield f"{found.group()}/v1"
-        process.terminate()
-        process.communicate(timeout=30)
-
-
-def run(command: list[str], url: str, folder: Path) -> str:
+def run(command: list[str], shipped: str, folder: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "LONGTHINK_"))}
-    environment |= {"LONGTHINK_BASE_URL": url, "PYTHONPATH": str(ROOT), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    environment |= {"LONGTHINK_BASE_URL": shipped, "PYTHONPATH": str(ROOT), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )  # fmt: skip
@@ -43,35 +29,35 @@ def run(command: list[str], url: str, folder: Path) -> str:
     return done.stdout
 
 
-def python(name: str, url: str, folder: Path) -> str:
-    return run([sys.executable, str(EXAMPLES / f"{name}.py")], url, folder)
+def python(name: str, shipped: str, folder: Path) -> str:
+    return run([sys.executable, str(EXAMPLES / f"{name}.py")], shipped, folder)
 
 
-def test_curl(url: str, tmp_path: Path) -> None:
+def test_curl(shipped: str, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is missing: apt-get install curl")
-    whole, *stream = run(["sh", str(EXAMPLES / "curl.sh")], url, tmp_path).splitlines()
+    whole, *stream = run(["sh", str(EXAMPLES / "curl.sh")], shipped, tmp_path).splitlines()
     assert json.loads(whole)["choices"][0]["message"]["content"] == ANSWER
     chunks = [json.loads(line.removeprefix("data: ")) for line in stream if line.startswith("data: {")]
     assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == ANSWER
 
 
-def test_openai_in_python(url: str, tmp_path: Path) -> None:
-    assert python("openai_python", url, tmp_path) == f"{ANSWER} for 1957 tokens\n{ANSWER}\n"
+def test_openai_in_python(shipped: str, tmp_path: Path) -> None:
+    assert python("openai_python", shipped, tmp_path) == f"{ANSWER} for 1957 tokens\n{ANSWER}\n"
 
 
-def test_openai_in_node(url: str, node: Path, tmp_path: Path) -> None:
+def test_openai_in_node(shipped: str, node: Path, tmp_path: Path) -> None:
     # modules are looked for beside the script, so it goes where they are installed
     script = node / f"example-{os.getpid()}.mjs"
     shutil.copyfile(EXAMPLES / "openai_node.mjs", script)
     try:
-        assert run(["node", str(script)], url, tmp_path) == f"{ANSWER} for 1957 tokens\n{ANSWER}\n"
+        assert run(["node", str(script)], shipped, tmp_path) == f"{ANSWER} for 1957 tokens\n{ANSWER}\n"
     finally:
         script.unlink()
 
 
-def test_our_client(url: str, tmp_path: Path) -> None:
-    first, *turns, votes, started, last = python("longthink_python", url, tmp_path).splitlines()
+def test_our_client(shipped: str, tmp_path: Path) -> None:
+    first, *turns, votes, started, last = python("longthink_python", shipped, tmp_path).splitlines()
     assert first == last == ANSWER
     assert len(turns) == 15
     assert re.fullmatch(r"turn +\d+ tokens, \d+ left", turns[0])
@@ -79,28 +65,28 @@ def test_our_client(url: str, tmp_path: Path) -> None:
     assert re.fullmatch(r"chatcmpl-\w+ (queued|in_progress|completed)", started)
 
 
-def test_our_async_client(url: str, tmp_path: Path) -> None:
-    rc, refined, stopped = python("longthink_async", url, tmp_path).splitlines()
+def test_our_async_client(shipped: str, tmp_path: Path) -> None:
+    rc, refined, stopped = python("longthink_async", shipped, tmp_path).splitlines()
     assert rc == f"{ANSWER} for 1957 tokens"
     assert refined.startswith(ANSWER)
     assert stopped == "cancelled"
 
 
-def test_langchain(url: str, tmp_path: Path) -> None:
+def test_langchain(shipped: str, tmp_path: Path) -> None:
     if find_spec("langchain_openai") is None:
         pytest.skip("LangChain is missing: pip install langchain-openai")
-    assert python("langchain_chat", url, tmp_path) == f"{ANSWER} for 1957 tokens\n{ANSWER}\n"
+    assert python("langchain_chat", shipped, tmp_path) == f"{ANSWER} for 1957 tokens\n{ANSWER}\n"
 
 
-def test_litellm(url: str, tmp_path: Path) -> None:
+def test_litellm(shipped: str, tmp_path: Path) -> None:
     if not LITELLM.exists():
         pytest.skip("LiteLLM has an environment of its own: make test-litellm")
-    told = run([str(LITELLM), str(EXAMPLES / "litellm_chat.py")], url, tmp_path)
+    told = run([str(LITELLM), str(EXAMPLES / "litellm_chat.py")], shipped, tmp_path)
     assert told == f"{ANSWER} for 1957 tokens\n"
 
 
-def test_the_agents_sdk(url: str, tmp_path: Path) -> None:
-    assert python("openai_agents", url, tmp_path) == f"{ANSWER}\n"
+def test_the_agents_sdk(shipped: str, tmp_path: Path) -> None:
+    assert python("openai_agents", shipped, tmp_path) == f"{ANSWER}\n"
 
 
 def test_every_example_is_run() -> None:

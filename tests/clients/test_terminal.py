@@ -123,7 +123,7 @@ def test_a_question_from_a_pipe(url: str, capsys: pytest.CaptureFixture[str], mo
         (["-m", "x", "--decoder", "rcc"], 2, "did you mean rc?"),
         (["-m", "x", "--decoder", "rc", "turns=0"], 1, "decoder.turns"),
         (["-m", "x", "--budget", "much"], 2, "no budget"),
-        (["-m", "x", "--decoder", "rc", "--budget", "3"], 1, "the budget ended first"),
+        (["-m", "x", "--decoder", "rc", "--budget", "3"], 1, "the run was cut short"),
         (["-m", ""], 2, "no question"),
         (["--replay", "/nowhere"], 2, "cannot be read"),
     ],
