@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-b", "--budget", metavar="TOKENS", help="a number of tokens, such as 4000 or 4k, or a share such as high")
     add("--model", metavar="NAME", help="the first one that the server lists by default")
     add("--seed", type=int, metavar="N", help="makes a run repeatable")
+    add("--fresh", action="store_true", help="every question begins a conversation of its own")
     add("--json", action="store_true", help="with -m: print an object with text, finish, usage and what the run did")
     add("--trace", metavar="FILE", help="with -m: save the run's trace")
     add("--replay", metavar="FILE", help="show a saved trace as it unfolded; no server is needed")
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 def _session(arguments: argparse.Namespace, client: LongThink) -> Session:
     fields = {} if arguments.seed is None else {"seed": arguments.seed}
     session = Session(client, Console(highlight=False), **fields)
-    session.model = arguments.model
+    session.model, session.fresh = arguments.model, arguments.fresh
     if arguments.budget:
         session.budget = choice.budget(arguments.budget)
     if arguments.decoder:

@@ -58,7 +58,8 @@ def in_background(sent: Mapping[str, Any]) -> dict[str, Any]:
 def tape(sent: Mapping[str, Any], id: str = "") -> Tape:
     """Where the run is recorded."""
     known = {name: sent[name] for name in ("model", "messages", "decoder", "budget")}
-    return Tape(id=id, **known)
+    resume = sent.get("resume")
+    return Tape(id=id, kept=bool(id) or (sent["decoder"] is not None if resume is None else resume), **known)
 
 
 def _with_body(sent: Mapping[str, Any], **more: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ _VOTERS: tuple[Kind, ...] = ("turn", "candidate")
 
 @dataclass(slots=True)
 class Step:
-    """One step as far as it is told; without a server that tells its end, it ends when another one speaks."""
+    """One step as far as it is told; only a longthink server tells its end."""
 
     key: str
     role: str = ""

@@ -136,7 +136,9 @@ class Run(_Told):
 
     def cancel(self) -> None:
         """Stop it, wherever it runs."""
-        if not self._tape.over:
+        if not self._tape.kept:
+            self.close()
+        elif not self._tape.over:
             self._kept.cancel(self.id)
 
     def close(self) -> None:
@@ -224,7 +226,9 @@ class AsyncRun(_Told):
 
     async def cancel(self) -> None:
         """Stop it, wherever it runs."""
-        if not self._tape.over:
+        if not self._tape.kept:
+            await self.close()
+        elif not self._tape.over:
             await self._kept.cancel(self.id)
 
     async def close(self) -> None:

@@ -24,7 +24,7 @@ class Unfinished(RuntimeError):
 
 
 class Tape:
-    """Records a run; `asked` is what goes into the trace beside its events."""
+    """Records a run; `kept` says whether the server keeps it, so that it can be asked for by its id."""
 
     def __init__(
         self,
@@ -34,15 +34,15 @@ class Tape:
         messages: list[dict[str, Any]] | None = None,
         decoder: Decoder | None = None,
         budget: Budget | None = None,
+        kept: bool = True,
     ) -> None:
-        self.id = id
+        self.id, self.kept = id, kept
         self.status: Status = "queued" if id else "in_progress"
         self.progress = Progress(budget=budget if isinstance(budget, int) else None)
         self.events: list[tuple[float, Event]] = []
         self._usage: CompletionUsage | None = None
         self._longthink: Mapping[str, Any] = {}
         self._answer: str | None = None
-        self._kept = bool(id) or decoder is not None
         choice = decoder if decoder is None or isinstance(decoder, str) else dict(decoder)
         self._asked: dict[str, Any] = {
             "model": model, "messages": messages or [], "decoder": choice, "budget": budget
@@ -80,7 +80,7 @@ class Tape:
 
         Only the server knows, and only of a run that it keeps.
         """
-        return self._kept and self.status == "completed" and self._answer is None and "\n\n" in self.progress.text
+        return self.kept and self.status == "completed" and self._answer is None and "\n\n" in self.progress.text
 
     def settle(self, found: ChatCompletion) -> None:
         """The completion as the server keeps it, which has the final answer alone."""

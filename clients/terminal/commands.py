@@ -86,7 +86,9 @@ class Commands:
         session = self._session
         budget = "the server's default" if session.budget is None else f"{session.budget}"
         model = session.model or session.client.default_model
-        self._print(Text(f"model {model} · decoder {choice.told(session.decoder)} · budget {budget}", style="dim"))
+        alone = " · every question by itself" * session.fresh
+        told = f"model {model} · decoder {choice.told(session.decoder)} · budget {budget}{alone}"
+        self._print(Text(told, style="dim"))
 
     def do_history(self) -> None:
         """The questions so far, with their numbers for /edit."""
@@ -112,6 +114,13 @@ class Commands:
     def do_clear(self) -> None:
         """Forget the conversation."""
         self._session.messages.clear()
+
+    def do_fresh(self, switch: str = "on") -> None:
+        """Every question begins a conversation of its own, for models that know only one; /fresh off to go on."""
+        if switch not in ("on", "off"):
+            raise Mistyped("usage: /fresh [on|off]")
+        self._session.fresh = switch == "on"
+        self.do_status()
 
     def do_steps(self) -> None:
         """All steps of the last run."""

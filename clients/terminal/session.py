@@ -30,6 +30,8 @@ class Session:
         self.decoder: dict[str, Any] | None = None
         self.budget: Budget | None = None
         self.trace: Trace | None = None
+        self.fresh = False
+        """Whether every question begins a conversation of its own."""
 
     @cached_property
     def decoders(self) -> list[dict[str, Any]]:
@@ -43,9 +45,13 @@ class Session:
 
     def run(self, question: str) -> Run:
         """Ask, with everything before it."""
+        if self.fresh:
+            self.messages = []
         asked = [*self.messages, {"role": "user", "content": question}]
+        # a server of ours has a decoder even where none is chosen
+        ours: dict[str, Any] = {"resume": True, "extra_body": {"include_steps": True}} if self.decoders else {}
         return self.client.solve(
-            asked, decoder=self.decoder, budget=self.budget, model=self.model, **self.fields
+            asked, decoder=self.decoder, budget=self.budget, model=self.model, **ours, **self.fields
         )  # fmt: skip
 
     def ask(self, question: str) -> None:

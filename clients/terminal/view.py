@@ -5,6 +5,7 @@ It fits any width and height: old steps are counted instead of shown, long texts
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -23,6 +24,7 @@ _STYLES = {
     "action": "blue",
     "running": "dim",
 }
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _BAR = 24
 _WIDE = 50
 """Columns from which on the steps' words have room."""
@@ -47,29 +49,31 @@ class View:
         if hidden := len(steps) - len(shown):
             yield Text(f"… {hidden} earlier step{'s' * (hidden > 1)}", style="dim")
         if shown:
-            yield _table(shown, width)
+            yield _table(shown, width, over=progress.finish is not None)
         if len(progress.of("candidate")) > 1:
             yield _votes(progress, width)
         if purse := _purse(progress, width):
             yield purse
         answer = progress.text if self._answer is None else self._answer
         if answer:
-            yield Padding(Text(answer, style="bold"), (1 if steps else 0, 0, 0, 0))
+            yield Padding(Text(_harmless(answer), style="bold"), (1 if steps else 0, 0, 0, 0))
 
 
-def _table(steps: list[Step], width: int) -> Table:
+def _table(steps: list[Step], width: int, *, over: bool) -> Table:
     table = Table.grid(padding=(0, 1), expand=width >= _WIDE)
+    table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     if width >= _WIDE:
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(width // 3, 12))
     for step in steps:
-        kind = step.kind or "running"
-        name = Text(f"{step.key:<4} {step.kind or step.role}", style=_STYLES.get(kind, ""))
+        kind = step.kind or ("step" if over else "running")
+        style = _STYLES.get(kind, "")
+        place, name = Text(_one_line(step.key), style=style), Text(_one_line(step.kind or step.role), style=style)
         tokens = Text(f"{step.end.tokens}" if step.end else "", style="dim")
         said = [Text(_one_line(_tail(step, width)), style="dim")] if width >= _WIDE else []
-        table.add_row(name, tokens, *said, _result(step))
+        table.add_row(place, name, tokens, *said, _result(step, over))
     return table
 
 
@@ -85,11 +89,11 @@ def _tail(step: Step, width: int) -> str:
     return step.text[: 2 * width] if step.end else step.text[-width // 2 :]
 
 
-def _result(step: Step) -> Text:
+def _result(step: Step, over: bool) -> Text:
     if step.acted is not None:
         return Text(f"{step.acted.event}, {step.acted.left} left", style="blue")
     if step.end is None:
-        return Text("…", style="dim")
+        return Text("" if over else "…", style="dim")
     if step.end.kind == "verdict":
         return _verdict(step.end.verdict)
     if step.end.answer is not None:
@@ -138,4 +142,9 @@ def _purse(progress: Progress, width: int) -> Text | None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(_harmless(text).split())
+
+
+def _harmless(text: str) -> str:
+    """Without the control characters by which a model could write elsewhere on the screen."""
+    return _CONTROL.sub("�", text)

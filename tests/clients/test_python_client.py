@@ -161,6 +161,14 @@ def test_a_stream_that_nobody_reads_any_more_is_stopped(speaking: Live, client: 
     assert until(lambda: speaking.engine.open_calls == 0, 5)
 
 
+def test_a_run_that_the_server_does_not_keep_is_stopped_by_leaving(speaking: Live, client: LongThink) -> None:
+    run = client.solve("hello", model="base:rc", budget=30_000, extra_body={"decoder": {"turns": 200}})
+    next(iter(run))
+    run.cancel()
+    assert run.status == "cancelled"
+    assert until(lambda: speaking.engine.open_calls == 0, 5)
+
+
 def test_background_runs_are_started_polled_followed_and_stopped(speaking: Live, client: LongThink) -> None:
     run = client.start("hello", decoder={"name": "rc", "turns": 4}, budget=300, model="base")
     assert client.run(run.id).poll() in ("queued", "in_progress", "completed")

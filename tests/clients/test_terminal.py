@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from clients import LongThink, Progress, Run, Trace
+from clients import LongThink, Progress, Run, Said, Thought, Trace
 from clients.__main__ import main
 from clients.terminal import choice
 from clients.terminal.choice import Mistyped
@@ -83,6 +83,16 @@ def test_the_view_fits_any_terminal_at_any_moment(client: LongThink, width: int,
         assert max(map(len, lines), default=0) <= width
 
 
+def test_what_a_model_says_cannot_write_elsewhere_on_the_screen() -> None:
+    progress = Progress()
+    progress.tell(Thought("0", "solve", "a\x1b[2J\x07b\tc"))
+    progress.tell(Said("x\x9b1Ay\x1b]0;title\x07\nz"))
+    text = drawn(progress, 80)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+    assert "a�[2J�b c" in text
+    assert "x�1Ay�]0;title�\nz" in re.sub(" +\n", "\n", text)
+
+
 def test_a_replay_shows_what_the_run_showed(client: LongThink) -> None:
     run: Run = client.solve("hello", decoder={"name": "rc", "turns": 3}, budget=500, seed=1).wait()
     console = Console(width=90, record=True, force_terminal=False, file=open(os.devnull, "w"))  # noqa: SIM115
@@ -113,6 +123,19 @@ def test_a_question_from_a_pipe(url: str, capsys: pytest.CaptureFixture[str], mo
         monkeypatch.setattr("sys.stdin", piped)
         assert main(["--url", url]) == 0
     assert "boxed" in capsys.readouterr().out
+
+
+def test_any_openai_server_will_do(capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "benchmarks", "fake-upstream", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http\S+", process.stdout.readline())
+        assert found
+        assert main(["-m", "hello", "--url", found.group()]) == 0
+        assert capsys.readouterr().out == " word" * 12 + "\n"
+        assert main(["-m", "hello", "--json", "--url", found.group()]) == 0
+        assert json.loads(capsys.readouterr().out)["longthink"] == {}
+        process.terminate()
 
 
 @pytest.mark.parametrize(
@@ -232,6 +255,12 @@ def test_an_interrupt_stops_the_run_and_not_the_session(url: str, speaking: Live
         terminal.expect(r"it is \\boxed[^>]*> ")
         terminal.type("/history\r")
         assert "think long" not in terminal.expect("1 hello there\n> ")
+        terminal.type("/fresh\r")
+        terminal.expect("every question by itself\n> ")
+        terminal.type("alone\r")
+        terminal.expect(r"it is \\boxed[^>]*> ")
+        terminal.type("/history\r")
+        assert "hello" not in terminal.expect("1 alone\n> ")
         terminal.type("\x04")
         assert process.wait(10) == 0
 
