@@ -9,6 +9,7 @@ from typing import Any
 from openai import OpenAIError
 from openai.types import Model
 
+from clients import request
 from clients.decoders import Decoder
 from clients.request import Budget
 from clients.tape import Tape
@@ -45,22 +46,23 @@ def asked(
 
 
 def streamed(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """The same as a stream that tells its usage, and the end of each step where a decoder says that the server can."""
-    told = {**sent, "stream": True, "stream_options": {"include_usage": True}}
-    return told if sent["decoder"] is None else _with_body(told, include_steps=True)
+    """The same as a stream that tells its usage."""
+    return {**sent, "stream": True, "stream_options": {"include_usage": True}}
 
 
 def in_background(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without waiting."""
-    return _with_body(sent, include_steps=True, background=True)
+    """The same without waiting; a request that is sent again after an accident begins no second run."""
+    body = {**(sent.get("extra_body") or {}), "include_steps": True, "background": True}
+    return {**sent, "extra_body": body, "extra_headers": request.keyed(sent.get("extra_headers"))}
 
 
-def tape(sent: Mapping[str, Any], id: str = "") -> Tape:
+def kept(sent: Mapping[str, Any]) -> bool:
+    """Whether the server shall keep the run: by default where a decoder says that it can."""
+    resume = sent.get("resume")
+    return sent["decoder"] is not None if resume is None else bool(resume)
+
+
+def tape(sent: Mapping[str, Any], id: str = "", *, owned: bool = False) -> Tape:
     """Where the run is recorded."""
     known = {name: sent[name] for name in ("model", "messages", "decoder", "budget")}
-    resume = sent.get("resume")
-    return Tape(id=id, kept=bool(id) or (sent["decoder"] is not None if resume is None else resume), **known)
-
-
-def _with_body(sent: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    return {**sent, "extra_body": {**(sent.get("extra_body") or {}), **more}}
+    return Tape(id=id, kept=bool(id), owned=owned, **known)

@@ -39,10 +39,15 @@ class AsyncCompletions(OpenAICompletions):
 
         return AsyncResumableStream(first, again, self.cancel, Place())
 
-    async def follow(self, completion_id: str, *, after: int | None = None) -> AsyncStream[ChatCompletionChunk]:
-        """The stream of a run that the server keeps, from its beginning or behind an event."""
+    async def follow(
+        self, completion_id: str, *, after: int | None = None, owned: bool = False
+    ) -> AsyncStream[ChatCompletionChunk]:
+        """The stream of a run that the server keeps, from its beginning or behind an event.
+
+        Closing it stops the run only where that is `owned`.
+        """
         place = Place(completion_id, after)
-        return AsyncResumableStream(await self._rest(place), self._rest, None, place)
+        return AsyncResumableStream(await self._rest(place), self._rest, self.cancel if owned else None, place)
 
     async def cancel(self, completion_id: str) -> ChatCompletion:
         """End a run that the server keeps."""

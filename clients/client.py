@@ -10,7 +10,7 @@ from typing import Any
 
 from openai import AsyncOpenAI, OpenAI
 
-from clients.asking import Question, asked, first, in_background, located, streamed, tape
+from clients.asking import Question, asked, first, in_background, kept, located, streamed, tape
 from clients.async_resources import AsyncChat, AsyncResponses
 from clients.decoders import Decoder
 from clients.request import Budget
@@ -62,8 +62,12 @@ class LongThink(OpenAI):
         `fields` are those of chat completions, such as `seed` or `temperature`.
         """
         sent = asked(question, decoder, budget, model or self.default_model, fields)
-        create = self.chat.completions.create
-        return Run(tape(sent), lambda: create(**streamed(sent)), self.chat.completions).open()
+        completions = self.chat.completions
+        if not kept(sent):
+            return Run(tape(sent, owned=True), lambda: completions.create(**streamed(sent)), completions).open()
+        # asked for first and streamed then, so that it has an id and can be stopped before it says anything
+        id = completions.create(**in_background(sent)).id
+        return Run(tape(sent, id, owned=True), lambda: completions.follow(id, owned=True), completions)
 
     def start(
         self,
@@ -122,8 +126,13 @@ class AsyncLongThink(AsyncOpenAI):
     ) -> AsyncRun:
         """Ask, and give back the run at work: iterate for its events, or `wait()` and take its `text`."""
         sent = asked(question, decoder, budget, model or await self.default_model(), fields)
-        create = self.chat.completions.create
-        return await AsyncRun(tape(sent), lambda: create(**streamed(sent)), self.chat.completions).open()
+        completions = self.chat.completions
+        if not kept(sent):
+            return await AsyncRun(
+                tape(sent, owned=True), lambda: completions.create(**streamed(sent)), completions
+            ).open()  # fmt: skip
+        id = (await completions.create(**in_background(sent))).id
+        return AsyncRun(tape(sent, id, owned=True), lambda: completions.follow(id, owned=True), completions)
 
     async def start(
         self,

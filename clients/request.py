@@ -76,6 +76,12 @@ def response(given: Mapping[str, Any]) -> Sent:
     return _sent(given, lambda effort: {"reasoning": {**reasoning, "effort": effort}}, "max_output_tokens")
 
 
+def keyed(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """With an idempotency key: the run outlives its connection, and a request that is sent again begins no other."""
+    given = dict(headers or {})
+    return given if any(name.lower() == _KEY.lower() for name in given) else {**given, _KEY: uuid.uuid4().hex}
+
+
 def following(last: int | None) -> RequestOptions:
     """How to ask for a stream behind an event, or from its beginning."""
     after = {} if last is None else {"Last-Event-ID": str(last)}
@@ -89,11 +95,9 @@ def _sent(given: Mapping[str, Any], effort: Callable[[str], dict[str, Any]], lim
         fields |= effort(budget) if isinstance(budget, str) else {limit: budget}
     if decoder is not None:
         fields["extra_body"] = {**(fields.get("extra_body") or {}), "decoder": decoder}
-    headers = dict(fields.get("extra_headers") or {})
-    names = {name.lower() for name in headers}
+    names = {name.lower() for name in fields.get("extra_headers") or {}}
     wanted = decoder is not None if resume is None else resume
     resumable = bool(wanted and fields.get("stream") is True and _RAW not in names)
-    if resumable and _KEY.lower() not in names:
-        # the run outlives its connection, and a request that is sent again begins no other
-        fields["extra_headers"] = {**headers, _KEY: uuid.uuid4().hex}
+    if resumable:
+        fields["extra_headers"] = keyed(fields.get("extra_headers"))
     return Sent(fields, resumable)

@@ -42,10 +42,15 @@ class Completions(OpenAICompletions):
 
         return ResumableStream(first, again, self.cancel, Place())
 
-    def follow(self, completion_id: str, *, after: int | None = None) -> Stream[ChatCompletionChunk]:
-        """The stream of a run that the server keeps, from its beginning or behind an event."""
+    def follow(
+        self, completion_id: str, *, after: int | None = None, owned: bool = False
+    ) -> Stream[ChatCompletionChunk]:
+        """The stream of a run that the server keeps, from its beginning or behind an event.
+
+        Closing it stops the run only where that is `owned`.
+        """
         place = Place(completion_id, after)
-        return ResumableStream(self._rest(place), self._rest, None, place)
+        return ResumableStream(self._rest(place), self._rest, self.cancel if owned else None, place)
 
     def cancel(self, completion_id: str) -> ChatCompletion:
         """End a run that the server keeps."""

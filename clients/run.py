@@ -6,9 +6,10 @@ A run that was asked for with `solve` is stopped when it is closed early; one th
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any, Protocol, Self
 
-from openai import APIError, AsyncStream, Stream
+from openai import APIError, AsyncStream, OpenAIError, Stream
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
@@ -80,8 +81,19 @@ class Run(_Told):
     def open(self) -> Self:
         """Connect now, which the first reading would do otherwise."""
         if self._stream is None:
-            self._stream = self._opened()
+            try:
+                self._stream = self._opened()
+            except BaseException:  # a reader that gives up before there is a stream has left, too
+                self._leave()
+                raise
         return self
+
+    def _leave(self) -> None:
+        if self._tape.owned and not self._tape.over:
+            self._tape.end()
+            if self._tape.kept:
+                with suppress(OpenAIError):
+                    self._kept.cancel(self.id)
 
     def __iter__(self) -> Iterator[Event]:
         """All events from the first one on, as they come. Raises what ended the run."""
@@ -105,7 +117,7 @@ class Run(_Told):
             self._tape.record(chunk)
             return True
         self._tape.end()
-        if self._tape.doubtful:
+        if self._tape.unsettled:
             self._tape.settle(self._kept.retrieve(self.id))
         return False
 
@@ -143,9 +155,11 @@ class Run(_Told):
 
     def close(self) -> None:
         """Stop reading; see the module."""
-        if self._stream is not None:
+        if self._stream is None:
+            self._leave()
+        else:
             self._stream.close()
-            if not self._tape.over:
+            if self._tape.owned and not self._tape.over:
                 self._tape.end()
 
     def __enter__(self) -> Self:
@@ -170,8 +184,19 @@ class AsyncRun(_Told):
     async def open(self) -> Self:
         """Connect now, which the first reading would do otherwise."""
         if self._stream is None:
-            self._stream = await self._opened()
+            try:
+                self._stream = await self._opened()
+            except BaseException:  # a reader that gives up before there is a stream has left, too
+                await self._leave()
+                raise
         return self
+
+    async def _leave(self) -> None:
+        if self._tape.owned and not self._tape.over:
+            self._tape.end()
+            if self._tape.kept:
+                with suppress(OpenAIError):
+                    await self._kept.cancel(self.id)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         """All events from the first one on, as they come. Raises what ended the run."""
@@ -195,7 +220,7 @@ class AsyncRun(_Told):
             self._tape.record(chunk)
             return True
         self._tape.end()
-        if self._tape.doubtful:
+        if self._tape.unsettled:
             self._tape.settle(await self._kept.retrieve(self.id))
         return False
 
@@ -233,9 +258,11 @@ class AsyncRun(_Told):
 
     async def close(self) -> None:
         """Stop reading; see the module."""
-        if self._stream is not None:
+        if self._stream is None:
+            await self._leave()
+        else:
             await self._stream.close()
-            if not self._tape.over:
+            if self._tape.owned and not self._tape.over:
                 self._tape.end()
 
     async def __aenter__(self) -> Self:

@@ -24,7 +24,7 @@ class Unfinished(RuntimeError):
 
 
 class Tape:
-    """Records a run; `kept` says whether the server keeps it, so that it can be asked for by its id."""
+    """Records a run; one that is `kept` can be asked for by its id, one that is `owned` ends when its reader leaves."""
 
     def __init__(
         self,
@@ -35,8 +35,9 @@ class Tape:
         decoder: Decoder | None = None,
         budget: Budget | None = None,
         kept: bool = True,
+        owned: bool = False,
     ) -> None:
-        self.id, self.kept = id, kept
+        self.id, self.kept, self.owned = id, kept, owned
         self.status: Status = "queued" if id else "in_progress"
         self.progress = Progress(budget=budget if isinstance(budget, int) else None)
         self.events: list[tuple[float, Event]] = []
@@ -75,16 +76,17 @@ class Tape:
                 self.progress.close(None, self._usage.completion_tokens)
 
     @property
-    def doubtful(self) -> bool:
-        """Whether the text may have two answers in it: one that was streamed, and the one that the run then preferred.
+    def unsettled(self) -> bool:
+        """Whether the server knows more than its stream has told: the usage, and the answer that the run settled for.
 
-        Only the server knows, and only of a run that it keeps.
+        The stream of a run whose decoder in the end preferred another answer has both of them.
         """
-        return self.kept and self.status == "completed" and self._answer is None and "\n\n" in self.progress.text
+        return self.kept and self.status == "completed" and self._answer is None
 
     def settle(self, found: ChatCompletion) -> None:
-        """The completion as the server keeps it, which has the final answer alone."""
+        """The completion as the server keeps it."""
         self._answer = found.choices[0].message.content or "" if found.choices else self.progress.text
+        self._usage = found.usage or self._usage
 
     @property
     def over(self) -> bool:

@@ -49,7 +49,7 @@ class Session:
             self.messages = []
         asked = [*self.messages, {"role": "user", "content": question}]
         # a server of ours has a decoder even where none is chosen
-        ours: dict[str, Any] = {"resume": True, "extra_body": {"include_steps": True}} if self.decoders else {}
+        ours: dict[str, Any] = {"resume": True} if self.decoders else {}
         return self.client.solve(
             asked, decoder=self.decoder, budget=self.budget, model=self.model, **ours, **self.fields
         )  # fmt: skip

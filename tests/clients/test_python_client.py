@@ -178,7 +178,7 @@ def test_background_runs_are_started_polled_followed_and_stopped(speaking: Live,
     assert [event for _, event in fetched.events] == list(run)
     with client.start("hello", **LONG) as left:
         next(iter(left))
-    assert left.poll() == "in_progress"
+    assert (left.status, left.poll()) == ("in_progress", "in_progress")
     left = client.run(left.id)
     left.cancel()
     with pytest.raises(openai.APIError, match="cancelled"):
@@ -250,7 +250,7 @@ def test_any_openai_server_can_be_asked_without_a_decoder() -> None:
 def test_the_async_client_does_the_same(speaking: Live, client: LongThink) -> None:
     async def work(other: AsyncLongThink) -> None:
         run = await other.solve("hello", decoder={"name": "rc", "turns": 3}, budget=500, seed=1)
-        with pytest.raises(Unfinished, match="in progress"):
+        with pytest.raises(Unfinished, match="queued"):
             _ = run.text
         told = [event async for event in run]
         same = client.solve("hello", decoder={"name": "rc", "turns": 3}, budget=500, seed=1).wait()
@@ -270,7 +270,7 @@ def test_the_async_client_resumes(speaking: Live) -> None:
         async def work(client: AsyncLongThink) -> None:
             run = await client.solve("hello", decoder={"name": "rc", "turns": 9}, model="base", seed=3)
             assert (await run.wait()).text
-            assert (proxy.cut, proxy.connections) == (3, 4)
+            assert proxy.cut == 3
 
         asynchronously(speaking, work, proxy.url)
 
@@ -302,3 +302,18 @@ def test_a_cancelled_task_stops_its_run(speaking: Live) -> None:
         assert await run.poll() == "cancelled"
 
     asynchronously(speaking, work)
+
+
+def test_a_run_is_stopped_that_has_not_said_anything_yet() -> None:
+    async def work(client: AsyncLongThink) -> None:
+        run = await client.solve("hello", decoder="rc", model="base")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(run.wait(), 0.2)
+        assert (run.progress.steps, await run.poll()) == ({}, "cancelled")
+
+    engine = ScriptedEngine(model="base", first_token_delay=60.0)
+    with serving(base=engine) as live:
+        asynchronously(live, work)
+        with LongThink(base_url=f"{live.url}/v1", max_retries=0) as client:
+            client.solve("hello", decoder="rc", model="base").close()
+        assert until(lambda: engine.open_calls == 0, 5)
