@@ -5,7 +5,7 @@ Rule: the types say what `/v1/decoders` says and nothing more; bounds and defaul
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,14 +73,15 @@ def _quoted(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Write the module. The URL is that of the API, such as http://127.0.0.1:8000/v1."""
-    with OpenAI(base_url=argv[0], api_key="none") as client:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the module."""
+    parser = argparse.ArgumentParser(prog="python -m clients.schema", description="Write clients/decoders.py.")
+    parser.add_argument("url", metavar="URL", help="of the server's API, such as http://127.0.0.1:8000/v1")
+    with OpenAI(base_url=parser.parse_args(argv).url, api_key="none") as client:
         found: Any = client.get("/decoders", cast_to=object)
-    text = render(found["data"])
-    Path(__file__).with_name("decoders.py").write_text(text, encoding="utf-8")
+    Path(__file__).with_name("decoders.py").write_text(render(found["data"]), encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())
