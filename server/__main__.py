@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name == module:
             print(f"longthink: {name} is not part of this installation", file=sys.stderr)
         else:
-            extra = f"pip install '.[{name}]'"
+            extra = f"pip install '.[{'client' if name == 'chat' else name}]'"
             print(f"longthink: {name} needs {error.name}, which is not installed: {extra}", file=sys.stderr)
         return 2
     return int(command.main(rest) or 0)

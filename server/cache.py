@@ -54,6 +54,7 @@ class Cache:
         decoder = [order.decoder.name, order.decoder.model_dump(mode="json")]
         asked = [sampling, order.reply, [dataclasses.asdict(task) for task in order.tasks], order.budget, order.n]
         known = [VERSION, self._models, owner, order.model, decoder, asked, order.seed if seeded else None]
+        known += ["steps"] if order.steps else []
         digest = hashlib.sha256(orjson.dumps(known, default=_plain, option=orjson.OPT_SORT_KEYS)).hexdigest()
         return f"cache/{digest}"
 

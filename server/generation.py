@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from functools import partial
 
 from decoders.core.engine import Finish
 from decoders.core.errors import InvalidRequest
@@ -24,6 +25,7 @@ from server.metrics import Watch
 from server.narrator import Narrator, Piece
 from server.report import Facts, Report
 from server.service import Order
+from server.steps import finished
 
 Batches = AsyncGenerator[list[Event], None]
 
@@ -49,7 +51,10 @@ class Generation(Report):
         self.permit = permit
         self._runs = runs
         self._watch = watch
-        self._narrators = [Narrator(said) for said in told or [()] * len(runs)]
+        said = zip(runs, told or [()] * len(runs), strict=True)
+        self._narrators = [
+            Narrator(pieces, partial(finished, run=run) if order.steps else None) for run, pieces in said
+        ]
         self._before = before or Usage()
         self._spans = spans or nullcontext()
         self._ended = 0.0

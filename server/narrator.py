@@ -10,7 +10,7 @@ anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -25,14 +25,14 @@ BREAK = "\n\n"
 class Piece:
     """Text to show, by the step that it comes from."""
 
-    kind: Literal["reasoning", "content"]
+    kind: Literal["reasoning", "content", "step"]
     text: str
     key: str
     role: str
     channel: Channel = "answer"
     """Where the step said it."""
     about: Mapping[str, Any] | None = None
-    """What happened in an episode, for programs; such a piece is one of its own."""
+    """What happened in an episode, or what a step came to, for programs; such a piece is one of its own."""
 
     def continued_by(self, other: Piece) -> bool:
         """Whether the other one is more of the same."""
@@ -46,9 +46,15 @@ class Piece:
 
 
 class Narrator:
-    """One run's story: reasoning of all steps, and the answer part of final steps as content."""
+    """One run's story: reasoning of all steps, and the answer part of final steps as content.
 
-    def __init__(self, told: Iterable[Piece] = ()) -> None:
+    With `finished` the end of each step is told as well, at once, whether or not it was the step's turn to speak.
+    """
+
+    def __init__(
+        self, told: Iterable[Piece] = (), finished: Callable[[StepFinished], Mapping[str, Any]] | None = None
+    ) -> None:
+        self._ended = finished
         self.answer: Answer | None = None
         self._waiting: dict[str, list[Delta]] = {}
         self._finished: set[str] = set()
@@ -57,6 +63,7 @@ class Narrator:
         self._pieces: list[Piece] = []
         self._said: dict[tuple[str, str], _Said] = {}
         self._happened: set[str] = set()
+        self._concluded: set[str] = set()
         for piece in told:
             self._remember(piece)
 
@@ -71,6 +78,7 @@ class Narrator:
             elif isinstance(event, StepFinished):
                 self._finished.add(event.key)
                 self._turn(everything=False)
+                self._finish(event)
             elif isinstance(event, Acted):
                 self._act(event)
             else:
@@ -80,6 +88,9 @@ class Narrator:
 
     def _remember(self, piece: Piece) -> None:
         place, text = (piece.key, piece.channel), piece.text
+        if piece.kind == "step":
+            self._concluded.add(piece.key)
+            return
         if piece.about is not None:
             self._happened.add(piece.key)
             self._told = place
@@ -141,6 +152,10 @@ class Narrator:
             text = text if self._told is None else BREAK + text
             self._pieces.append(Piece("reasoning", text, event.act.key, "env", about=about))
             self._told = (event.act.key, "answer")
+
+    def _finish(self, event: StepFinished) -> None:
+        if self._ended is not None and event.key not in self._concluded:
+            self._pieces.append(Piece("step", "", event.key, event.role, about=self._ended(event)))
 
     def _end(self, answer: Answer) -> None:
         """Send what of the answer is not yet told; one that differs from what was told is told in full."""

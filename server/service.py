@@ -69,6 +69,8 @@ class Ask:
     """Seconds after which the best answer so far is the reply."""
     seed: int | None = None
     n: int = 1
+    steps: bool = False
+    """Whether the end of each step is told."""
     names: Mapping[str, str] = field(default_factory=dict)
     caller: Caller = field(default_factory=Caller)
 
@@ -87,6 +89,8 @@ class Order:
     n: int
     deadline: float | None = None
     environment: EnvironmentChoice | None = None
+    steps: bool = False
+    """Whether the end of each step is told."""
 
     @property
     def choices(self) -> int:
@@ -161,6 +165,7 @@ class Service:
             n=ask.n,
             deadline=ask.deadline,
             environment=acting,
+            steps=ask.steps,
         )
 
     def runs(

@@ -22,7 +22,7 @@ from decoders.core.messages import Prompt, Sampling
 from decoders.core.outbox import Outbox
 from decoders.core.structure import canonical, schema
 from decoders.core.task import Model, Reply, Task
-from decoders.core.trace import Completion, Record, Trace
+from decoders.core.trace import Completion, Record, Step, Trace
 from decoders.prompts import Format, Pack
 
 if TYPE_CHECKING:
@@ -88,6 +88,11 @@ class Run(Acting):
     def pack(self, model: str | None = None) -> Pack:
         """The template pack of a model (the request's by default)."""
         return self._world.served(model).pack
+
+    def pack_of(self, step: Step) -> Pack:
+        """The template pack of the model that a recorded step has asked."""
+        served = self._world.models.values()
+        return next((model.pack for model in served if model.engine.model == step.model), self.pack())
 
     @property
     def format(self) -> Format:

@@ -104,7 +104,7 @@ class _Reply:
 
     def piece(self, index: int, piece: Piece) -> bytes:
         """A chunk of text."""
-        return self._chunks.piece(index, piece) if self._shown or piece.kind == "content" else b""
+        return self._chunks.piece(index, piece) if self._shown or piece.kind != "reasoning" else b""
 
     def finish(self, index: int, *, last: bool) -> bytes:
         """The chunks with tool calls and the finish reason."""

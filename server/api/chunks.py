@@ -28,6 +28,9 @@ class ChunkWriter:
         """A piece of reasoning or answer."""
         text = orjson.dumps(piece.text)
         start = b'%b"choices":[{"index":%d,"delta":{"' % (self._head, index)
+        if piece.kind == "step":
+            about = b',"longthink":' + orjson.dumps({"step": piece.key, "role": piece.role, **(piece.about or {})})
+            return b"%b%b%b%b" % (start[:-1], _NO_FINISH, about, self._tail)
         if piece.kind == "content":
             return b'%bcontent":%b%b%b' % (start, text, _NO_FINISH, self._tail)
         mark = self._marks.get(piece.key)

@@ -59,6 +59,8 @@ class ChatRequest(Sampled):
     """Add the `token_ids` of each choice, thinking included, and the `prompt_token_ids`; the decoder is `direct`."""
     include_reasoning: Flag = None
     """Whether the reasoning is sent; it is by default."""
+    include_steps: Flag = None
+    """Ours: the stream tells the end of each step as well, with its tokens and its answer or verdict."""
     background: Flag = None
     """Ours: return at once and go on without a client; ask for the answer under the completion's id."""
     webhook_url: str | None = Field(default=None, max_length=2000)
@@ -120,6 +122,7 @@ class ChatRequest(Sampled):
             deadline=self.deadline_seconds,
             seed=self.seed,
             n=self.n or 1,
+            steps=bool(self.include_steps),
         )
 
     def check_durable(self) -> None:

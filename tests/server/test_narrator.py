@@ -117,3 +117,14 @@ def test_an_engine_that_does_not_repeat_itself_makes_a_step_begin_anew() -> None
     before = Narrator().tell([start, delta("0", "four", "answer", final=True)])
     after = Narrator(before).tell([start, delta("0", "five", "answer", final=True), answer("five")])
     assert "".join(piece.text for piece in [*before, *after]) == "four\n\nfive"
+
+
+@pytest.mark.parametrize("cut", range(len(STORY) + 1))
+def test_the_end_of_each_step_is_told_once_however_often_the_run_is_taken_up(cut: int) -> None:
+    def end(event: StepFinished) -> dict[str, int]:
+        return {"tokens": event.tokens}
+
+    before = Narrator(finished=end).tell(STORY[:cut])
+    after = Narrator(before, end).tell(STORY)
+    ends = [piece.key for piece in [*before, *after] if piece.kind == "step"]
+    assert sorted(ends) == ["0", "1.0", "1.1", "2"]

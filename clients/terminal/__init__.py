@@ -1,0 +1,1 @@
+"""`longthink chat`: a server in the terminal, and a view of its runs as they unfold."""
