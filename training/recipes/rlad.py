@@ -1,0 +1,170 @@
+"""RLAD: two roles are reinforced together, one that proposes abstractions and one that solves under them.
+
+For each problem x the served decoder `rlad` samples abstractions z_1 … z_m ~ π_abs(· | x) and, under each, solutions
+y_i1 … y_ik ~ π_sol(· | x, z_i) (arXiv 2510.02263, section 3). With r(y) ∈ {0, 1} for a right answer,
+
+    reward of z_i   r_abs(x, z_i) = mean_j r(y_ij);  a group are the m abstractions of one problem
+    reward of y_ij  r(y_ij);                         a group are the k solutions of one prompt
+    reward of a solution without an abstraction: 0, so that nothing but the KL term holds it; `bare` prompts of all are such
+
+An abstraction that the decoder's filters drop, since it gives an answer away or is too short, has the reward 0. Roles are
+played by one model, or by two (`policies`), and `trained` is the stage: abstractions first, then solutions, as in the
+paper, or both at once. The offline form is the recipe `rlad_offline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from benchmarks.tasks import Problem
+from benchmarks.tasks.sequences import LEVELS, random_problem
+from decoders.core.trace import Step
+from training.play import Play, Played
+from training.recipe import Recipe
+from training.reinforce import reinforce
+from training.rows import ADVANTAGES, Row
+from training.settings import Reinforcement
+
+ABSTRACTION = "abstraction"
+"""The second policy, where there are two."""
+
+
+class Config(Reinforcement):
+    """Settings of the recipe. `group` is how many abstractions a problem has: m."""
+
+    output: Path = Path("runs/rlad")
+    level: Literal["easy", "medium", "hard"] = "hard"
+    """Sequences to train on, of the training split."""
+    per_abstraction: int = Field(default=4, ge=1)
+    """Solutions under each abstraction: k; without abstractions, m·k solutions of the problem are one group."""
+    policies: Literal["shared", "two"] = "shared"
+    """One model for both roles, or two that start from the same weights."""
+    trained: Literal["both", "abstractions", "solutions", "plain"] = "both"
+    """Which role is trained. `plain` is the control: no abstractions, and bare solutions are rewarded like any."""
+    bare: float = Field(default=0.125, ge=0, lt=1)
+    """Share of the prompts to solve that have no abstraction."""
+    abstraction_tokens: int = Field(default=1024, ge=1)
+    """Tokens of one abstraction at most."""
+    solution_tokens: int = Field(default=16384, ge=1)
+    """Tokens of one solution at most."""
+    shortest: int = Field(default=40, ge=1)
+    """Abstractions of fewer characters are worth nothing."""
+
+
+PRESETS: dict[str, dict[str, JsonValue]] = {
+    "paper": {
+        "steps": 150,
+        "batch": 32,
+        "group": 4,
+        "per_abstraction": 4,
+        "policies": "two",
+        "temperature": 0.6,
+        "learning_rate": 1e-6,
+        "updates": 4,
+        "max_length": 16384,
+        "loss": {"clip_low": 0.2, "clip_high": 0.5, "kl": 0.001, "entropy": 0.001},
+    },
+    "tiny": {
+        "model": "runs/longthink-tiny-sequences",
+        "steps": 100,
+        "batch": 16,
+        "group": 8,
+        "per_abstraction": 2,
+        "learning_rate": 1e-3,
+        "abstraction_tokens": 10,
+        "solution_tokens": 8,
+        "shortest": 1,
+        "max_length": 10,
+    },
+}
+
+
+class RLAD(Recipe[Config]):
+    """π_abs is paid by the mean success of π_sol, and π_sol by its own."""
+
+    name: ClassVar[str] = "rlad"
+    paper: ClassVar[str] = "RLAD, arXiv 2510.02263, section 3"
+
+    def problems(self, step: int) -> Sequence[Problem]:
+        """Fresh problems of the training split."""
+        found: list[Problem] = []
+        while len(found) < self.config.batch:
+            problem = random_problem(self.rng, LEVELS[self.config.level])
+            found += [problem] if problem.split == "train" else []
+        return found
+
+    async def episode(self, problem: Problem, play: Play) -> Sequence[Row]:
+        """One decoding, and its steps as rows of the roles that are trained."""
+        config, options = self.config, self._decoder()
+        solutions = config.group * config.per_abstraction + int(options["plain"])
+        purse = config.group * config.abstraction_tokens + solutions * config.solution_tokens
+        played = await play.decode(problem, play.decoder(options), purse)
+        solved = groups(played)
+        rows = [row for prompt in solved for row in await self._solutions(prompt, solved[prompt], played, play)]
+        return rows + await self._abstractions(solved, played, play)
+
+    def _decoder(self) -> dict[str, Any]:
+        """The options of a request that decodes as the recipe wants it."""
+        config, guided = self.config, self.config.trained != "plain"
+        wanted = config.group * config.bare / (1 - config.bare)
+        bare = config.per_abstraction * (int(wanted) + (self.rng.random() < wanted % 1))
+        return {
+            "name": "rlad",
+            "abstractions": config.group if guided else 0,
+            "per_abstraction": config.per_abstraction,
+            "plain": bare if guided else config.group * config.per_abstraction,
+            "abstraction_tokens": config.abstraction_tokens,
+            "max_tokens": config.solution_tokens,
+            "least_tokens": config.solution_tokens,
+            "shortest": config.shortest,
+            "abstraction_model": ABSTRACTION if config.policies == "two" else None,
+        }
+
+    async def _abstractions(self, solved: Mapping[str, list[Step]], played: Played, play: Play) -> list[Row]:
+        """The group of a problem's abstractions, each worth the mean success of the solutions under it."""
+        steps = played.steps("abstract")
+        if not steps or self.config.trained == "solutions":
+            return []
+        under = [solved.get(guided(step.completion.answer, played, play), []) for step in steps]
+        rewards = [fmean(successes(steps, played)) if steps else 0.0 for steps in under]
+        return await play.rows(steps, ADVANTAGES[self.config.loss.advantage](rewards), rewards, ABSTRACTION)
+
+    async def _solutions(self, prompt: str, steps: list[Step], played: Played, play: Play) -> list[Row]:
+        """The solutions of one prompt. Those without an abstraction are shown in the metrics, and not rewarded."""
+        stage, rewards = self.config.trained, successes(steps, played)
+        if stage == "abstractions":
+            return []
+        bare = prompt == played.run.prompt("solve", play.task(played.problem)).digest()
+        if bare and stage != "plain":
+            return await play.rows(steps, [0.0] * len(steps), rewards, "bare")
+        return await play.rows(steps, ADVANTAGES[self.config.loss.advantage](rewards), rewards, "solution")
+
+
+def groups(played: Played) -> dict[str, list[Step]]:
+    """All solutions, by the digest of their prompt."""
+    found: dict[str, list[Step]] = {}
+    for step in played.steps("solve"):
+        found.setdefault(step.prompt, []).append(step)
+    return found
+
+
+def guided(abstraction: str, played: Played, play: Play) -> str:
+    """The digest of the prompt that the decoder makes of an abstraction."""
+    task, text = play.task(played.problem), abstraction.strip()
+    return played.run.prompt("solve_with_abstraction", task, abstraction=text).digest()
+
+
+def successes(steps: Sequence[Step], played: Played) -> list[float]:
+    """1 for each solution whose answer is right, 0 for others."""
+    return [float(played.problem.check(step.completion.answer)) for step in steps]
+
+
+def train(config: Config) -> Path:
+    """Train, write the checkpoint and return its folder."""
+    return reinforce(RLAD, config)

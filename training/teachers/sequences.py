@@ -1,0 +1,80 @@
+"""The expert that shows a small model how sequences go on: abstractions, solutions under them, and solutions without.
+
+An abstraction says a kind of rule and the next steps that it would take: `grow + 3 + 5`. The expert reads them off the
+last numbers, where every kind seems to hold, and does not look whether the numbers before agree: few of its abstractions
+fit, and which ones is left for reinforcement to find out. Without an abstraction it follows one of them in silence.
+"""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.tasks.sequences import KINDS, WANTED, Kind, Problem, Rule, fitting, places, random_problem, read
+from decoders.core.messages import Message
+from decoders.prompts import Pack
+from training import tiny
+from training.teachers.rows import Row
+
+WORDS = (*tiny.WORDS, "continue", *KINDS)
+"""Those of Countdown keep their ids; these take the place of reserved ones."""
+STEEPEST = 30
+"""An abstraction says no larger steps."""
+OUTSIDE = "x"
+"""Said instead of a number below 0 or above 60, where a solution then ends."""
+
+
+def say(rule: Rule) -> str:
+    """`triple + 8 - 9 - 2`, as an abstraction."""
+    return " ".join([rule.kind, *(f"{'-' if step < 0 else '+'} {abs(step)}" for step in rule.steps)])
+
+
+def solution(problem: Problem, rule: Rule) -> str:
+    """The answer of one who believes in the rule."""
+    numbers = rule.follow(problem.numbers, WANTED)
+    return " ".join([*map(str, numbers), *([] if len(numbers) == WANTED else [OUTSIDE])])
+
+
+def guesses(problem: Problem) -> list[Rule]:
+    """What the last numbers suggest, one rule of each kind."""
+    rules = [read(kind, problem.numbers, places(kind, problem.numbers)[-1]) for kind in KINDS]
+    return [rule for rule in rules if max(map(abs, rule.steps)) <= STEEPEST]
+
+
+class SequenceRows:
+    """Draws rows of the three skills. Held-out problems never occur.
+
+    `insight` is the chance that an abstraction, or the silent belief of a solution without one, is a rule that fits.
+    """
+
+    def __init__(self, pack: Pack, seed: int, insight: float, kinds: tuple[Kind, ...] = KINDS) -> None:
+        self._pack, self._insight, self._kinds = pack, insight, kinds
+        self._rng = random.Random(seed)
+
+    def abstract(self) -> Row:
+        """A problem → an abstraction."""
+        problem = self._problem()
+        return self._row("abstract", problem, say(self._believed(problem)))
+
+    def guided(self) -> Row:
+        """A problem and any abstraction → the answer that follows from it."""
+        problem = self._problem()
+        rule = self._rng.choice(guesses(problem))
+        return self._row("solve_with_abstraction", problem, solution(problem, rule), abstraction=say(rule))
+
+    def bare(self) -> Row:
+        """A problem → the answer that follows from a rule of which nothing is said."""
+        problem = self._problem()
+        return self._row("solve", problem, solution(problem, self._believed(problem)))
+
+    def _problem(self) -> Problem:
+        while (problem := random_problem(self._rng, self._kinds)).split != "train":
+            pass
+        return problem
+
+    def _believed(self, problem: Problem) -> Rule:
+        knows = self._rng.random() < self._insight
+        return self._rng.choice(fitting(problem.numbers) if knows else guesses(problem))
+
+    def _row(self, name: str, problem: Problem, text: str, **values: str) -> Row:
+        asked = self._pack.render(name, problem.question, **values)
+        return Row((*asked, Message("assistant", text)))
