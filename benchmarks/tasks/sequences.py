@@ -10,7 +10,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import islice, pairwise
 from typing import Literal
 
 from decoders.rewards.sequences import continues
@@ -70,7 +70,7 @@ def places(kind: Kind, numbers: Sequence[int]) -> range:
 def read(kind: Kind, numbers: Sequence[int], place: int) -> Rule:
     """The only rule of this kind that holds at `place`, told from the end of `numbers` on."""
     count = len(numbers)
-    steps = [b - a for a, b in zip(numbers, numbers[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(numbers)]
     ahead = count - 1 - place
     if period := _PERIOD.get(kind):
         return Rule(kind, tuple(steps[place + (ahead + i) % period] for i in range(period)))
@@ -119,6 +119,12 @@ class Problem:
         return continues(self.wanted, answer)
 
 
+def named(name: str) -> Problem:
+    """The problem of an id."""
+    numbers = tuple(map(int, name.split("-")))
+    return Problem(numbers, fitting(numbers)[0].follow(numbers, WANTED))
+
+
 def random_problem(rng: random.Random, kinds: Sequence[Kind]) -> Problem:
     """A problem with a rule of one of these kinds, each as likely as the others."""
     kind = rng.choice(kinds)
@@ -148,8 +154,7 @@ def _problem(numbers: tuple[int, ...], kind: Kind) -> Problem | None:
 
 def problems(wanted: str, split: Split, n: int, seed: int = 0) -> list[Problem]:
     """`n` different problems of one level and split; more of them begin with the same ones."""
-    found = dict.fromkeys(p for p, _ in zip(_drawn(wanted, split, seed), range(n), strict=False))
-    return list(found)
+    return list(islice(_drawn(wanted, split, seed), n))
 
 
 def _drawn(wanted: str, split: Split, seed: int) -> Iterator[Problem]:

@@ -1,21 +1,20 @@
 """RLAD: two roles are reinforced together, one that proposes abstractions and one that solves under them.
 
 For each problem x the served decoder `rlad` samples abstractions z_1 … z_m ~ π_abs(· | x) and, under each, solutions
-y_i1 … y_ik ~ π_sol(· | x, z_i) (arXiv 2510.02263, section 3). With r(y) ∈ {0, 1} for a right answer,
+y_i1 … y_ik ~ π_sol(· | x, z_i) (arXiv 2510.02263, section 3). With r(y) = 1 for a right answer, else 0,
 
-    reward of z_i   r_abs(x, z_i) = mean_j r(y_ij);  a group are the m abstractions of one problem
-    reward of y_ij  r(y_ij);                         a group are the k solutions of one prompt
-    reward of a solution without an abstraction: 0, so that nothing but the KL term holds it; `bare` prompts of all are such
+    reward of z_i   r_abs(x, z_i) = mean_j r(y_ij)    in a group of the m abstractions of one problem
+    reward of y_ij  r(y_ij)                           in a group of the k solutions of one prompt
 
-An abstraction that the decoder's filters drop, since it gives an answer away or is too short, has the reward 0. Roles are
-played by one model, or by two (`policies`), and `trained` is the stage: abstractions first, then solutions, as in the
-paper, or both at once. The offline form is the recipe `rlad_offline`.
+About one prompt in eight is bare, without an abstraction, and its solutions are worth 0: the KL term alone holds them.
+An abstraction that the decoder drops, since it gives an answer away or is too short, is worth 0 too. Both roles are
+played by one model, or by two (`policies`); `trained` is the paper's stages, abstractions first and then solutions, or
+both at once. The offline form is the recipe `rlad_offline`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar, Literal
@@ -25,14 +24,14 @@ from pydantic import Field, JsonValue
 from benchmarks.tasks import Problem
 from benchmarks.tasks.sequences import LEVELS, random_problem
 from decoders.core.trace import Step
-from training.play import Play, Played
+from training.play import POLICY, Play, Played
 from training.recipe import Recipe
 from training.reinforce import reinforce
 from training.rows import ADVANTAGES, Row
 from training.settings import Reinforcement
 
 ABSTRACTION = "abstraction"
-"""The second policy, where there are two."""
+"""The name under which the decoder reaches the one who writes abstractions."""
 
 
 class Config(Reinforcement):
@@ -42,11 +41,11 @@ class Config(Reinforcement):
     level: Literal["easy", "medium", "hard"] = "hard"
     """Sequences to train on, of the training split."""
     per_abstraction: int = Field(default=4, ge=1)
-    """Solutions under each abstraction: k; without abstractions, m·k solutions of the problem are one group."""
+    """Solutions under each abstraction: k."""
     policies: Literal["shared", "two"] = "shared"
     """One model for both roles, or two that start from the same weights."""
     trained: Literal["both", "abstractions", "solutions", "plain"] = "both"
-    """Which role is trained. `plain` is the control: no abstractions, and bare solutions are rewarded like any."""
+    """Which role. `plain` is the control: a group are m·k solutions without abstractions, rewarded like any."""
     bare: float = Field(default=0.125, ge=0, lt=1)
     """Share of the prompts to solve that have no abstraction."""
     abstraction_tokens: int = Field(default=1024, ge=1)
@@ -81,6 +80,7 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
         "solution_tokens": 8,
         "shortest": 1,
         "max_length": 10,
+        "loss": {"idle": "drop"},
     },
 }
 
@@ -90,6 +90,10 @@ class RLAD(Recipe[Config]):
 
     name: ClassVar[str] = "rlad"
     paper: ClassVar[str] = "RLAD, arXiv 2510.02263, section 3"
+
+    def cast(self) -> Mapping[str, str]:
+        """The solver is the policy; abstractions come from it too, or from a second one."""
+        return {POLICY: POLICY, ABSTRACTION: POLICY if self.config.policies == "shared" else ABSTRACTION}
 
     def problems(self, step: int) -> Sequence[Problem]:
         """Fresh problems of the training split."""
@@ -101,16 +105,20 @@ class RLAD(Recipe[Config]):
 
     async def episode(self, problem: Problem, play: Play) -> Sequence[Row]:
         """One decoding, and its steps as rows of the roles that are trained."""
-        config, options = self.config, self._decoder()
-        solutions = config.group * config.per_abstraction + int(options["plain"])
-        purse = config.group * config.abstraction_tokens + solutions * config.solution_tokens
-        played = await play.decode(problem, play.decoder(options), purse)
+        played = await self.decode(problem, play)
         solved = groups(played)
         rows = [row for prompt in solved for row in await self._solutions(prompt, solved[prompt], played, play)]
         return rows + await self._abstractions(solved, played, play)
 
-    def _decoder(self) -> dict[str, Any]:
-        """The options of a request that decodes as the recipe wants it."""
+    async def decode(self, problem: Problem, play: Play) -> Played:
+        """Abstractions, the solutions under each of them, and bare ones, with a purse that holds all."""
+        config, options = self.config, self._options()
+        solutions = config.group * config.per_abstraction + int(options["plain"])
+        purse = config.group * config.abstraction_tokens + solutions * config.solution_tokens
+        return await play.decode(problem, play.decoder(options), purse)
+
+    def _options(self) -> dict[str, Any]:
+        """Of a request that decodes as the recipe wants it; bare prompts come one at a time, so chance rounds them."""
         config, guided = self.config, self.config.trained != "plain"
         wanted = config.group * config.bare / (1 - config.bare)
         bare = config.per_abstraction * (int(wanted) + (self.rng.random() < wanted % 1))
@@ -123,7 +131,7 @@ class RLAD(Recipe[Config]):
             "max_tokens": config.solution_tokens,
             "least_tokens": config.solution_tokens,
             "shortest": config.shortest,
-            "abstraction_model": ABSTRACTION if config.policies == "two" else None,
+            "abstraction_model": ABSTRACTION,
         }
 
     async def _abstractions(self, solved: Mapping[str, list[Step]], played: Played, play: Play) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Supervised start for RLAD, stage A: abstractions that are diverse and seldom fit, and a solver that follows any of them.
+"""Supervised start for RLAD: abstractions that are diverse and seldom fit, and a solver that follows any of them.
 
 The paper has a stronger model write abstractions and imitates those; here an expert does that reads rules off the last
 numbers of a sequence (`training.teachers.sequences`). Expected: two to four minutes on one CPU core; the solver then
@@ -69,7 +69,8 @@ def train(config: Config) -> Path:
 
 
 ABOUT = """\
-A Qwen3-architecture model that continues sequences of numbers through the decoders of longthink. Trained from scratch by
+A Qwen3-architecture model that continues sequences of numbers through the decoders of longthink. Trained from scratch
+by
 
     longthink train sequences_sft --set seed={seed}
 

@@ -1,8 +1,8 @@
 """The expert that shows a small model how sequences go on: abstractions, solutions under them, and solutions without.
 
 An abstraction says a kind of rule and the next steps that it would take: `grow + 3 + 5`. The expert reads them off the
-last numbers, where every kind seems to hold, and does not look whether the numbers before agree: few of its abstractions
-fit, and which ones is left for reinforcement to find out. Without an abstraction it follows one of them in silence.
+last numbers, where every kind seems to hold, and does not look whether the numbers before agree: few abstractions fit,
+and which ones is left for reinforcement to find out. Without an abstraction it follows one of them in silence.
 """
 
 from __future__ import annotations
