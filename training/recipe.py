@@ -43,7 +43,7 @@ class Recipe(ABC, Generic[C]):
         """What is sampled for one problem, as rows."""
 
     def cast(self) -> Mapping[str, str]:
-        """By the name under which decoders reach a model, the policy that plays it; a `Row` has the first name.
+        """By the name under which decoders reach a model, the policy that plays it, whose name its rows have.
 
         Every policy but `POLICY` is a model of its own, with a trainer of its own; all start alike.
         """
