@@ -14,8 +14,8 @@ TITLE = "RLAD on held-out sequences (hard): abstractions before and after traini
 
 START = {"model": "runs/longthink-tiny-sequences-{seed}"}
 ARMS = {
-    "one model": Arm("rlad", START),
-    "two models": Arm("rlad", {**START, "policies": "two"}),
+    "shared": Arm("rlad", START),
+    "two": Arm("rlad", {**START, "policies": "two"}),
     "offline": Arm("rlad_offline", START),
     "plain": Arm("rlad", {**START, "trained": "plain", "group": 14}),
 }
@@ -36,4 +36,4 @@ MEASURES = (
     _measure("the best of 20 plain solutions", "self_consistency", oracle=True, n=20),
     _measure("a vote of 20 plain solutions", "self_consistency", n=20),
 )
-"""`one abstraction` is the mean over abstractions, and 8 abstractions with their solutions cost 20 solutions in tokens."""
+"""One abstraction is the mean over abstractions; 8 of them with a solution each cost 20 plain solutions in tokens."""
