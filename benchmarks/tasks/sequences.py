@@ -1,6 +1,6 @@
 """Sequences: continue six numbers whose rule is hidden. Rules, problems, their difficulty, and which are held out.
 
-Numbers are 0..60. A place of a sequence is a few neighbouring numbers, and at every place rules of all kinds seem to
+Numbers are 0..40. A place of a sequence is a few neighbouring numbers, and at every place rules of all kinds seem to
 hold; only one of them holds at all places. Rule: shown numbers that two rules continue differently are no problem.
 """
 
@@ -24,7 +24,7 @@ LEVELS: dict[str, tuple[Kind, ...]] = {
     "hard": ("triple", "grow", "swing", "skip"),
 }
 """The kinds of rules of a level, drawn evenly."""
-LARGEST = 60
+LARGEST = 40
 SHOWN, WANTED = 6, 4
 """Numbers of a question and of an answer."""
 _PERIOD = {"constant": 1, "pair": 2, "triple": 3}
@@ -51,7 +51,7 @@ class Rule:
         return self.steps[place % len(self.steps)]
 
     def follow(self, numbers: Sequence[int], n: int) -> tuple[int, ...]:
-        """The next `n` numbers; fewer where one would be below 0 or above 60."""
+        """The next `n` numbers; fewer where one would be below 0 or above 40."""
         known = list(numbers)
         for place in range(n):
             following = known[-2 if self.kind == "skip" else -1] + self.step(place)
@@ -138,9 +138,9 @@ def random_problem(rng: random.Random, kinds: Sequence[Kind]) -> Problem:
 def _rule(kind: Kind, rng: random.Random) -> Rule:
     """Any rule of a kind. Its steps are different, so that it is of no simpler kind."""
     if kind in ("grow", "swing"):
-        first, more = rng.randint(-9, 9), rng.choice((-3, -2, -1, 1, 2, 3))
+        first, more = rng.randint(-7, 7), rng.choice((-3, -2, -1, 1, 2, 3))
         return Rule(kind, (first, first + more if kind == "grow" else -first - more))
-    return Rule(kind, tuple(rng.sample([*range(-9, 0), *range(1, 10)], _PERIOD.get(kind, 2))))
+    return Rule(kind, tuple(rng.sample([*range(-7, 0), *range(1, 8)], _PERIOD.get(kind, 2))))
 
 
 def _problem(numbers: tuple[int, ...], kind: Kind) -> Problem | None:

@@ -36,7 +36,7 @@ def test_every_kind_of_rule_goes_on_as_it_says(rule: Rule, following: tuple[int,
 
 
 def test_a_rule_ends_where_numbers_end() -> None:
-    assert Rule("constant", (20,)).follow((10,), 4) == (30, 50)
+    assert Rule("constant", (15,)).follow((10,), 4) == (25, 40)
 
 
 @pytest.mark.parametrize("kind", KINDS)

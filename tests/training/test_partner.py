@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from benchmarks.tasks import Problem
-from decoders.core.messages import Prompt
 from training import tiny
 from training.partner import Partner
 from training.play import POLICY, Play
@@ -44,7 +42,7 @@ class Paid(RLAD):
 
     async def episode(self, problem: Problem, play: Play) -> Sequence[Row]:
         if play.step >= self.last:
-            raise KeyboardInterrupt
+            raise InterruptedError
         found = await super().episode(problem, play)
         return [
             Row(row.prompt, row.completion, 1.0, None, None, row.reward, row.kind, row.policy)
@@ -74,7 +72,7 @@ def test_a_run_of_two_policies_goes_on_as_if_it_had_not_been_interrupted(start: 
         last = 2
 
     whole = reinforce(Paid, settings(start, tmp_path / "whole"))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(InterruptedError):
         reinforce(Interrupted, settings(start, tmp_path / "resumed"))
     resumed = reinforce(Paid, settings(start, tmp_path / "resumed"))
     assert weights(resumed) == weights(whole)
@@ -85,5 +83,8 @@ def test_what_fails_in_the_second_trainer_is_raised_where_its_rows_come_from(sta
     partner = Partner(settings(start, tmp_path), ABSTRACTION)
     partner.begin(None)
     unknown = 10**6  # there is no such token
-    with pytest.raises(IndexError):
-        partner.learn([Row((1,), (unknown,), 1.0)])
+    try:
+        with pytest.raises(IndexError):
+            partner.learn([Row((1,), (unknown,), 1.0)])
+    finally:
+        partner.end()

@@ -25,15 +25,15 @@ class Config(Settings):
 
     output: Path = Path(f"runs/{NAME}")
     """Folder of the checkpoint."""
-    steps: int = 2500
+    steps: int = 1800
     """Optimiser steps."""
-    abstractions: int = 24
+    abstractions: int = 16
     """Abstractions to propose in a batch."""
-    guided: int = 48
+    guided: int = 24
     """Problems to solve under an abstraction in a batch."""
-    bare: int = 24
+    bare: int = 12
     """Problems to solve without one in a batch."""
-    insight: float = 0.0
+    insight: float = 0.2
     """The chance that the expert has looked at the whole sequence before it states a rule or believes in one."""
     width: int = 96
     """Hidden size."""

@@ -17,10 +17,10 @@ from training.teachers.rows import Row
 
 WORDS = (*tiny.WORDS, "continue", *KINDS)
 """Those of Countdown keep their ids; these take the place of reserved ones."""
-STEEPEST = 30
+STEEPEST = 20
 """An abstraction says no larger steps."""
 OUTSIDE = "x"
-"""Said instead of a number below 0 or above 60, where a solution then ends."""
+"""Said instead of a number below 0 or above 40, where a solution then ends."""
 
 
 def say(rule: Rule) -> str:
