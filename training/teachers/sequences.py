@@ -9,7 +9,18 @@ from __future__ import annotations
 
 import random
 
-from benchmarks.tasks.sequences import KINDS, WANTED, Kind, Problem, Rule, fitting, places, random_problem, read
+from benchmarks.tasks.sequences import (
+    KINDS,
+    LARGEST,
+    WANTED,
+    Kind,
+    Problem,
+    Rule,
+    fitting,
+    places,
+    random_problem,
+    read,
+)
 from decoders.core.messages import Message
 from decoders.prompts import Pack
 from training import tiny
@@ -17,8 +28,6 @@ from training.teachers.rows import Row
 
 WORDS = (*tiny.WORDS, "continue", *KINDS)
 """Those of Countdown keep their ids; these take the place of reserved ones."""
-STEEPEST = 20
-"""An abstraction says no larger steps."""
 OUTSIDE = "x"
 """Said instead of a number below 0 or above 40, where a solution then ends."""
 
@@ -37,7 +46,7 @@ def solution(problem: Problem, rule: Rule) -> str:
 def guesses(problem: Problem) -> list[Rule]:
     """What the last numbers suggest, one rule of each kind."""
     rules = [read(kind, problem.numbers, places(kind, problem.numbers)[-1]) for kind in KINDS]
-    return [rule for rule in rules if max(map(abs, rule.steps)) <= STEEPEST]
+    return [rule for rule in rules if max(map(abs, rule.steps)) <= LARGEST]
 
 
 class SequenceRows:
