@@ -39,7 +39,9 @@ def play(policies: Sequence[str] = (POLICY,), step: int = 0, says: Reply = reply
 
 
 def config(**changes: Any) -> rlad.Config:
-    return rlad.Config.model_validate({"group": 6, "per_abstraction": 3, "shortest": 1, "bare": 0.0, **changes})
+    return rlad.Config.model_validate(
+        {"pool": 60, "group": 6, "per_abstraction": 3, "shortest": 1, "bare": 0.0, **changes}
+    )
 
 
 def rows(kind: str, found: Sequence[Row]) -> list[Row]:
@@ -80,6 +82,15 @@ def test_an_abstraction_that_the_decoder_drops_is_worth_nothing() -> None:
     assert {row.reward for row in found} == {0.0, 1.0}
 
 
+def test_an_abstraction_that_is_the_answer_is_worth_nothing() -> None:
+    def telling(prompt: Prompt, seed: int) -> str:
+        asked = prompt.messages[-1].content
+        return (RIGHT if seed % 2 else "constant + 3") if asked.endswith("give hint") else RIGHT
+
+    found = rows(ABSTRACTION, asyncio.run(RLAD(config()).episode(PROBLEM, play(says=telling))))
+    assert {row.reward for row in found} == {0.0, 1.0}
+
+
 def test_with_two_policies_rows_name_the_one_that_wrote_them() -> None:
     recipe = RLAD(config(policies="two"))
     assert set(recipe.cast().values()) == {POLICY, ABSTRACTION}
@@ -107,7 +118,7 @@ def test_problems_are_of_the_training_split() -> None:
 
 
 def offline(**changes: Any) -> rlad_offline.Offline:
-    given = {"group": 6, "per_abstraction": 3, "shortest": 1, "bare": 0.2, "gather": 1, "batch": 4}
+    given = {"pool": 9, "group": 6, "per_abstraction": 3, "shortest": 1, "bare": 0.2, "gather": 1, "batch": 4}
     return rlad_offline.Offline(rlad_offline.Config.model_validate({**given, **changes}))
 
 
@@ -116,6 +127,7 @@ def test_offline_useful_abstractions_are_kept_and_imitated_later() -> None:
     gathered = asyncio.run(recipe.episode(PROBLEM, play()))
     assert gathered
     assert all(row.advantage == 0 for row in gathered)
+    recipe.pool[PROBLEM.id] = PROBLEM
     assert [problem.id for problem in recipe.problems(1)] == [PROBLEM.id]
     again = offline()
     again.restore(recipe.state())  # type: ignore[arg-type]

@@ -15,14 +15,15 @@ both at once. The offline form is the recipe `rlad_offline`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
+from benchmarks import tasks
 from benchmarks.tasks import Problem
-from benchmarks.tasks.sequences import LEVELS, random_problem
 from decoders.core.trace import Step
 from training.play import POLICY, Play, Played
 from training.recipe import Recipe
@@ -38,8 +39,12 @@ class Config(Reinforcement):
     """Settings of the recipe. `group` is how many abstractions a problem has: m."""
 
     output: Path = Path("runs/rlad")
-    level: Literal["easy", "medium", "hard"] = "hard"
-    """Sequences to train on, of the training split."""
+    task: str = "sequences"
+    """Where problems come from, those of its training split."""
+    levels: tuple[str, ...] = ("hard",)
+    """Of the task, drawn from evenly."""
+    pool: int = Field(default=5000, ge=1)
+    """Different problems of each level."""
     per_abstraction: int = Field(default=4, ge=1)
     """Solutions under each abstraction: k."""
     policies: Literal["shared", "two"] = "shared"
@@ -96,12 +101,14 @@ class RLAD(Recipe[Config]):
         return {POLICY: POLICY, ABSTRACTION: POLICY if self.config.policies == "shared" else ABSTRACTION}
 
     def problems(self, step: int) -> Sequence[Problem]:
-        """Fresh problems of the training split."""
-        found: list[Problem] = []
-        while len(found) < self.config.batch:
-            problem = random_problem(self.rng, LEVELS[self.config.level])
-            found += [problem] if problem.split == "train" else []
-        return found
+        """Drawn evenly."""
+        return self.rng.sample(list(self.pool.values()), self.config.batch)
+
+    @cached_property
+    def pool(self) -> dict[str, Problem]:
+        """All problems by their ids."""
+        draw, size = tasks.load(self.config.task).problems, self.config.pool
+        return {problem.id: problem for level in self.config.levels for problem in draw(level, "train", size)}
 
     async def episode(self, problem: Problem, play: Play) -> Sequence[Row]:
         """One decoding, and its steps as rows of the roles that are trained."""
@@ -139,8 +146,7 @@ class RLAD(Recipe[Config]):
         steps = played.steps("abstract")
         if not steps or self.config.trained == "solutions":
             return []
-        under = [solved.get(guided(step.completion.answer, played, play), []) for step in steps]
-        rewards = [fmean(successes(steps, played)) if steps else 0.0 for steps in under]
+        rewards = [worth(step, solved, played, play) for step in steps]
         return await play.rows(steps, ADVANTAGES[self.config.loss.advantage](rewards), rewards, ABSTRACTION)
 
     async def _solutions(self, prompt: str, steps: list[Step], played: Played, play: Play) -> list[Row]:
@@ -166,6 +172,13 @@ def guided(abstraction: str, played: Played, play: Play) -> str:
     """The digest of the prompt that the decoder makes of an abstraction."""
     task, text = play.task(played.problem), abstraction.strip()
     return played.run.prompt("solve_with_abstraction", task, abstraction=text).digest()
+
+
+def worth(abstraction: Step, solved: Mapping[str, list[Step]], played: Played, play: Play) -> float:
+    """The mean success under an abstraction; 0 for one that was dropped, or is itself the right answer."""
+    text = abstraction.completion.answer
+    under = solved.get(guided(text, played, play), [])
+    return fmean(successes(under, played)) if under and not played.problem.check(text) else 0.0
 
 
 def successes(steps: Sequence[Step], played: Played) -> list[float]:

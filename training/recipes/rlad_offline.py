@@ -21,10 +21,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from benchmarks.tasks import Problem
-from benchmarks.tasks.sequences import named
 from training.play import Play
 from training.recipes import rlad
-from training.recipes.rlad import ABSTRACTION, RLAD, groups, guided, successes
+from training.recipes.rlad import ABSTRACTION, RLAD, groups, guided, successes, worth
 from training.reinforce import reinforce
 from training.rows import Row
 
@@ -74,7 +73,7 @@ class Offline(RLAD):
         if step < self.config.gather or not self.useful:
             return super().problems(step)
         found = self.rng.sample(list(self.useful), min(self.config.batch, len(self.useful)))
-        return [named(name) for name in found]
+        return [self.pool[name] for name in found]
 
     async def episode(self, problem: Problem, play: Play) -> Sequence[Row]:
         """Rows to imitate, once there are any; before that they are sampled and kept."""
@@ -92,12 +91,12 @@ class Offline(RLAD):
         threshold = fmean(successes(bare, played)) if bare else 0.0
         rows: list[Row] = []
         for step in played.steps("abstract"):
-            under = solved.pop(guided(step.completion.answer, played, play), [])
-            rewards = successes(under, played)
-            if under and fmean(rewards) > threshold:
-                rows.append(await play.row(step, 1.0, fmean(rewards), ABSTRACTION))
-                if self.config.trained == "both":
-                    rows.append(await play.row(under[rewards.index(1.0)], 1.0, 1.0, "solution"))
+            value = worth(step, solved, played, play)
+            under = solved.pop(guided(step.completion.answer, played, play), [])  # once for equal abstractions
+            if under and value > threshold:
+                rows.append(await play.row(step, 1.0, value, ABSTRACTION))
+                right = under[successes(under, played).index(1.0)]
+                rows += [await play.row(right, 1.0, 1.0, "solution")] if self.config.trained == "both" else []
         return rows
 
     def state(self) -> Mapping[str, Any]:
