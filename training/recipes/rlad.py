@@ -76,11 +76,11 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
     },
     "tiny": {
         "model": "runs/longthink-tiny-sequences",
-        "steps": 100,
+        "steps": 250,
         "batch": 16,
         "group": 8,
         "per_abstraction": 2,
-        "learning_rate": 1e-3,
+        "learning_rate": 3e-4,
         "abstraction_tokens": 10,
         "solution_tokens": 8,
         "shortest": 1,

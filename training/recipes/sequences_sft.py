@@ -25,16 +25,16 @@ class Config(Settings):
 
     output: Path = Path(f"runs/{NAME}")
     """Folder of the checkpoint."""
-    steps: int = 1800
+    steps: int = 2000
     """Optimiser steps."""
-    abstractions: int = 16
+    abstractions: int = 32
     """Abstractions to propose in a batch."""
-    guided: int = 24
+    guided: int = 20
     """Problems to solve under an abstraction in a batch."""
     bare: int = 12
-    """Problems to solve without one in a batch."""
-    insight: float = 0.2
-    """The chance that the expert has looked at the whole sequence before it states a rule or believes in one."""
+    """Easy problems to solve without one in a batch."""
+    insight: float = 0.3
+    """The chance that the expert has looked at the whole sequence before it says a rule."""
     width: int = 96
     """Hidden size."""
     feed_forward: int = 288

@@ -1,17 +1,20 @@
 """The expert that shows a small model how sequences go on: abstractions, solutions under them, and solutions without.
 
-An abstraction says a kind of rule and the next steps that it would take: `grow + 3 + 5`. The expert reads them off the
-last numbers, where every kind seems to hold, and does not look whether the numbers before agree: few abstractions fit,
-and which ones is left for reinforcement to find out. Without an abstraction it follows one of them in silence.
+An abstraction says a kind of rule and the next steps that it would take: `grow + 3 + 5`. The expert reads it off the
+last numbers, where a rule of every kind seems to hold, and only sometimes looks whether the numbers before agree: most
+abstractions do not fit. Its solutions follow whatever they are told. Without an abstraction it shows easy problems
+alone, so that for all others a strategy has to be said before it can be followed.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from benchmarks.tasks.sequences import (
     KINDS,
     LARGEST,
+    LEVELS,
     WANTED,
     Kind,
     Problem,
@@ -52,7 +55,7 @@ def guesses(problem: Problem) -> list[Rule]:
 class SequenceRows:
     """Draws rows of the three skills. Held-out problems never occur.
 
-    `insight` is the chance that an abstraction, or the silent belief of a solution without one, is a rule that fits.
+    `insight` is the chance that the expert has looked at all numbers before it says a rule.
     """
 
     def __init__(self, pack: Pack, seed: int, insight: float, kinds: tuple[Kind, ...] = KINDS) -> None:
@@ -62,7 +65,9 @@ class SequenceRows:
     def abstract(self) -> Row:
         """A problem → an abstraction."""
         problem = self._problem()
-        return self._row("abstract", problem, say(self._believed(problem)))
+        knows = self._rng.random() < self._insight
+        rule = self._rng.choice(fitting(problem.numbers) if knows else guesses(problem))
+        return self._row("abstract", problem, say(rule))
 
     def guided(self) -> Row:
         """A problem and any abstraction → the answer that follows from it."""
@@ -71,18 +76,14 @@ class SequenceRows:
         return self._row("solve_with_abstraction", problem, solution(problem, rule), abstraction=say(rule))
 
     def bare(self) -> Row:
-        """A problem → the answer that follows from a rule of which nothing is said."""
-        problem = self._problem()
-        return self._row("solve", problem, solution(problem, self._believed(problem)))
+        """An easy problem → its answer."""
+        problem = self._problem(LEVELS["easy"])
+        return self._row("solve", problem, " ".join(map(str, problem.wanted)))
 
-    def _problem(self) -> Problem:
-        while (problem := random_problem(self._rng, self._kinds)).split != "train":
+    def _problem(self, kinds: Sequence[Kind] | None = None) -> Problem:
+        while (problem := random_problem(self._rng, kinds or self._kinds)).split != "train":
             pass
         return problem
-
-    def _believed(self, problem: Problem) -> Rule:
-        knows = self._rng.random() < self._insight
-        return self._rng.choice(fitting(problem.numbers) if knows else guesses(problem))
 
     def _row(self, name: str, problem: Problem, text: str, **values: str) -> Row:
         asked = self._pack.render(name, problem.question, **values)
