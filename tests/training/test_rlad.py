@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,14 @@ from decoders.core.messages import Prompt, Sampling
 from decoders.core.task import Model
 from decoders.prompts import Pack
 from server.engines.scripted import Reply, ScriptedEngine
+from training.configuration import merged
+from training.evaluate import evaluate
 from training.play import POLICY, Play
 from training.recipes import rlad, rlad_offline
 from training.recipes.rlad import ABSTRACTION, RLAD
 from training.rows import Row
+from training.settings import Evaluation
+from training.studies.rlad import ARMS, MEASURES
 
 PROBLEM = named("2-5-8-11-14-17")
 RIGHT, WRONG = "20 23 26 29", "20 26 35 47"
@@ -152,3 +157,41 @@ def test_offline_an_abstraction_that_helps_no_more_than_none_is_not_kept() -> No
 def test_presets_are_valid(module: Any, preset: str) -> None:
     assert module.Config.model_validate(module.PRESETS[preset]).group > 1
     assert isinstance(module.Config().output, Path)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_arms_of_the_study_can_be_trained(arm: str) -> None:
+    module = {"rlad": rlad, "rlad_offline": rlad_offline}[ARMS[arm].recipe]
+    made = module.Config.model_validate(merged(module.PRESETS["tiny"], ARMS[arm].settings))
+    assert "{seed}" in str(made.model)
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
+def test_the_measures_of_the_study_ask_what_the_pack_can_answer(measure: Evaluation) -> None:
+    own = play()
+    small = measure.model_copy(update={"problems": 3})
+    result = asyncio.run(evaluate(small, own.models, Sampling(max_tokens=1), 0))
+    assert len(result.right) == 3
+    assert result.tokens > 0
+
+
+def test_an_oracle_counts_any_solution_that_is_right() -> None:
+    """One of the scripted abstractions in three is good, so a vote fails where coverage does not."""
+    options = {"name": "rlad", "abstractions": 6, "per_abstraction": 1, "plain": 3, "abstraction_model": ABSTRACTION}
+    wanted = Evaluation(name="any", task="sequences", level="easy", problems=40, decoder=options)
+
+    def right(oracle: bool) -> float:
+        measure = wanted.model_copy(update={"oracle": oracle})
+        return asyncio.run(evaluate(measure, play(says=lucky).models, Sampling(max_tokens=1), 0)).accuracy
+
+    assert right(oracle=True) > right(oracle=False)
+
+
+def lucky(prompt: Prompt, seed: int) -> str:
+    """Goes on in equal steps where it is told so, and otherwise badly."""
+    asked = prompt.messages[-1].content
+    if asked.endswith("give hint"):
+        return f"constant + {seed % 7}"
+    *_, last = map(int, re.findall(r"\d+", asked.split(" . ")[0]))
+    step = int(asked.rpartition("+ ")[2]) if "hint" in asked else 0
+    return " ".join(str(last + step * place) for place in (1, 2, 3, 4))
