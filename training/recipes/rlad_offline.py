@@ -53,7 +53,7 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
         "learning_rate": 1e-5,
         "max_length": 1024,
     },
-    "tiny": rlad.PRESETS["tiny"] | {"gather": 60, "per_abstraction": 4, "bare": 0.12},
+    "tiny": rlad.PRESETS["tiny"] | {"gather": 125, "steps": 325, "per_abstraction": 4, "bare": 0.12},
 }
 
 
