@@ -1,9 +1,9 @@
 """Supervised start for RLAD: abstractions that are diverse and seldom fit, and a solver that follows any of them.
 
 The paper has a stronger model write abstractions and imitates those; here an expert does that reads rules off the last
-numbers of a sequence (`training.teachers.sequences`). Expected: three minutes on one CPU core (measured with seed 1: 180
-s). On hard problems 83 % of the answers are then right under a given abstraction that fits, 20 % under an own one, and
-under 1 % without any.
+numbers of a sequence (`training.teachers.sequences`). Expected: three minutes on one CPU core (180 s with seed 1). On
+hard problems 83 % of the answers are then right under an abstraction that fits, 20 % under one of its own, and fewer
+than 1 % without any.
 """
 
 from __future__ import annotations
