@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 
 from training import record
 from training.engines import start
@@ -32,6 +32,7 @@ class Partner:
         self.engine = start(self.config, self.model, name)
         words = AutoTokenizer.from_pretrained(config.model)
         self._trainer = RowTrainer(self.config, self.model, words, self._collect, exact=self.engine.exact)
+        self._trainer.remove_callback(PrinterCallback)
         self._rows: SimpleQueue[Sequence[Row] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._train, name=name, daemon=True)
         self._begun: str | None = None
