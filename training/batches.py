@@ -39,6 +39,8 @@ def chosen(rows: Iterable[Row], loss: Loss, ends: Collection[int]) -> list[Row]:
     """The rows as the loss wants them: what becomes of wrong ones and of those that were cut."""
     found = []
     for row in rows:
+        if loss.idle == "drop" and row.advantage == 0:
+            continue
         negative = isinstance(row.advantage, float | int) and row.advantage < 0
         cut = row.completion[-1] not in ends
         if cut and loss.overlong == "mask":

@@ -71,7 +71,9 @@ class Race:
         self.begun.append(time.perf_counter())
         await engine.renew()
         sampling = Sampling(1, logprobs=None if engine.exact else 0)
-        rows = await collect(self.recipe, Play({POLICY: Model(engine, self.pack)}, sampling, step, 0))
+        rows = await collect(
+            self.recipe, Play(dict.fromkeys(self.recipe.cast(), Model(engine, self.pack)), sampling, step, 0)
+        )
         self.sampled.append(time.perf_counter() - self.begun[-1])
         self.tokens.append(sum(len(row.completion) for row in rows))
         return rows

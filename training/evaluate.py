@@ -10,7 +10,7 @@ from benchmarks import tasks
 from benchmarks.tasks import Problem
 from decoders.core.messages import Sampling
 from decoders.core.task import Model
-from training.play import Play
+from training.play import Play, Played
 from training.settings import Evaluation
 
 
@@ -37,8 +37,13 @@ async def evaluate(wanted: Evaluation, models: Mapping[str, Model], sampling: Sa
 
     async def one(problem: Problem) -> tuple[bool, int]:
         played = await play.within(problem.id).decode(problem, decoder, wanted.max_completion_tokens)
-        return played.correct, played.trace.usage().completion_tokens
+        right = _covered(played) if wanted.oracle else played.correct
+        return right, played.trace.usage().completion_tokens
 
     done = await asyncio.gather(*map(one, problems))
     right = {problem.id: correct for problem, (correct, _) in zip(problems, done, strict=True)}
     return Result(wanted.name, step, right, sum(tokens for _, tokens in done) / len(done))
+
+
+def _covered(played: Played) -> bool:
+    return any(played.problem.check(step.completion.answer) for step in played.steps("solve"))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from benchmarks.tasks import Problem
-from training.play import Play
+from training.play import POLICY, Play
 from training.rows import Row
 from training.settings import Reinforcement
 
@@ -41,6 +41,13 @@ class Recipe(ABC, Generic[C]):
     @abstractmethod
     async def episode(self, problem: Problem, play: Play) -> Sequence[Row]:
         """What is sampled for one problem, as rows."""
+
+    def cast(self) -> Mapping[str, str]:
+        """By the name under which decoders reach a model, the policy that plays it, whose name its rows have.
+
+        Every policy but `POLICY` is a model of its own, with a trainer of its own; all start alike.
+        """
+        return {POLICY: POLICY}
 
     def state(self) -> Mapping[str, Any]:
         """What a checkpoint must hold besides `rng`."""

@@ -81,16 +81,21 @@ def last_checkpoint(folder: Path, ranks: int) -> Path | None:
     return whole[-1] if whole else None
 
 
+def save(model: Any, state: Mapping[str, Any], start: Path, folder: Path) -> None:
+    """Write weights, and beside them the files of the start checkpoint that stay as they are."""
+    model.save_pretrained(folder, state_dict=state)
+    for name in KEPT:
+        if (start / name).exists():
+            shutil.copyfile(start / name, folder / name)
+
+
 def finish(
     recipe: Recipe[Any], model: Any, state: Mapping[str, Any], last: Mapping[str, Any], measured: list[Result]
 ) -> Path:
     """Write the model: a folder that `longthink serve --model` serves, with its card."""
     config: Reinforcement = recipe.config
     folder = config.output
-    model.save_pretrained(folder, state_dict=state)
-    for name in KEPT:
-        if (config.model / name).exists():
-            shutil.copyfile(config.model / name, folder / name)
+    save(model, state, config.model, folder)
     (folder / "recipe.json").write_text(json.dumps({"recipe": recipe.name, **config.model_dump(mode="json")}, indent=1))
     (folder / "README.md").write_text(card(recipe, last, measured))
     return folder

@@ -24,6 +24,7 @@ from training.collect import collect, told
 from training.engines import start
 from training.engines.weights import gathered
 from training.evaluate import evaluate
+from training.partner import Partner
 from training.play import POLICY, Play
 from training.progress import Bar
 from training.recipe import Recipe
@@ -44,7 +45,11 @@ class Session(TrainerCallback):
         self.model: Any = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
         words = AutoTokenizer.from_pretrained(config.model)
         self.engine = start(config, self.model, POLICY)
-        self.models: Mapping[str, Model] = {POLICY: Model(self.engine, Pack.load(checkpoint.pack or "plain"))}
+        cast = recipe.cast()
+        self.partners = {name: Partner(config, name) for name in cast.values() if name != POLICY}
+        engines = {POLICY: self.engine} | {name: partner.engine for name, partner in self.partners.items()}
+        self.engines, pack = tuple(engines.values()), Pack.load(checkpoint.pack or "plain")
+        self.models: Mapping[str, Model] = {role: Model(engines[name], pack) for role, name in cast.items()}
         defaults: Mapping[str, Any] = checkpoint.defaults
         self.served = Sampling(max_tokens=1, **defaults)
         self.trainer = RowTrainer(config, self.model, words, self.collect, exact=self.engine.exact, callbacks=[self])
@@ -70,11 +75,18 @@ class Session(TrainerCallback):
         self.started = time.monotonic(), time.process_time()
         self.bar = Bar(self.recipe.name, self.config.steps, resumed)
         try:
+            for partner in self.partners.values():
+                partner.begin(None if found is None else found.name)
             self.trainer.train(resume_from_checkpoint=None if found is None else str(found))
         finally:
             self.bar.close()
-            self.trainer.wait(self.engine.aclose())
+            for partner in self.partners.values():
+                partner.end()
+            for engine in self.engines:
+                self.trainer.wait(engine.aclose())
             self.trainer.close()
+        for partner in self.partners.values():
+            partner.save(self.rank == 0)
         state = gathered(self.model)  # by all processes, for each may have a part
         if self.rank == 0:
             record.finish(self.recipe, self.model, state, self.last, record.results(self.config.output))
@@ -82,7 +94,7 @@ class Session(TrainerCallback):
 
     async def collect(self, step: int) -> list[Row]:
         """The rows of a step: every episode of the batch side by side."""
-        await self.engine.renew()
+        await self._renew()
         logprobs = None if self.engine.exact else 0
         sampling = Sampling(temperature=self.config.temperature, max_tokens=1, logprobs=logprobs)
         seed = self.config.seed * 1000 + self.rank
@@ -90,12 +102,18 @@ class Session(TrainerCallback):
         rows = await collect(self.recipe, play)
         for name, value in told(self.recipe, rows).items():
             self.trainer.note(name, value)
-        return rows
+        for name, partner in self.partners.items():
+            partner.learn([row for row in rows if row.policy == name])
+        return [row for row in rows if row.policy == POLICY]
+
+    async def _renew(self) -> None:
+        for engine in self.engines:
+            await engine.renew()
 
     def measure(self) -> None:
         """All evaluations at this step, by the main process; the others take part in handing over the weights."""
         for wanted in self.config.evaluations:
-            self.trainer.wait(self.engine.renew())
+            self.trainer.wait(self._renew())
             if self.rank:
                 continue
             result = self.trainer.wait(evaluate(wanted, self.models, self.served, self.trainer.step))

@@ -47,7 +47,10 @@ class Remote:
         self.options = Options.model_validate(config.engine_options)
         self.engine = TinkerPolicy(config, self.options, model=POLICY)
         checkpoint = Checkpoint.read(config.model)
-        self.models: Mapping[str, Model] = {POLICY: Model(self.engine, Pack.load(checkpoint.pack or "plain"))}
+        if set(recipe.cast().values()) != {POLICY}:
+            raise ValueError("engine tinker trains a single policy")
+        served = Model(self.engine, Pack.load(checkpoint.pack or "plain"))
+        self.models: Mapping[str, Model] = dict.fromkeys(recipe.cast(), served)
         self.served = Sampling(1, **checkpoint.defaults)  # type: ignore[arg-type]
         self.shape = Shape(config.updates, 1, self.engine.ends, 0)
         self.checkpoints = config.output / "checkpoints"

@@ -51,6 +51,8 @@ class Loss(_Section):
     """Weight of the entropy bonus."""
     negatives: Literal["keep", "mask", "no_end"] = "keep"
     """Of rows with a negative advantage: keep them, take it for 0, or keep all but their end token."""
+    idle: Literal["keep", "drop"] = "keep"
+    """Rows of advantage 0: they count in means, and in the terms of KL and entropy, or are left out with their cost."""
     overlong: Literal["keep", "mask"] = "keep"
     """Completions that were cut by their limit: they count as they are rewarded, or not at all."""
 
@@ -67,6 +69,8 @@ class Evaluation(_Section):
     """As in a request."""
     max_completion_tokens: int = Field(default=4096, ge=1)
     """The purse of a problem."""
+    oracle: bool = False
+    """Whether any solution that is right counts, and not the one that the decoder returns: no server can do this."""
     seed: int = 0
 
 
