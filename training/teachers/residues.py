@@ -1,0 +1,80 @@
+"""The expert that shows how to find a number by its remainders: guess, check, guess again, and give up much too early.
+
+An attempt is a number and its remainders, each with `ok` or `no`, up to the first that is wrong: `try 17 7 3 ok 5 2 no`.
+After a wrong one it gives up with a constant chance and answers with a guess, though it could go on: what is learned is a
+sure check and a short chain, so that there is something to lengthen. Rule: held-out problems never occur.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+from benchmarks.tasks import residues
+from benchmarks.tasks.residues import LARGEST, LEVELS, Problem
+from decoders.core.messages import Message
+from decoders.core.thinking import CLOSE as END_THINK
+from decoders.core.thinking import OPEN as THINK
+from decoders.prompts import Pack
+from training.teachers.rows import Row
+
+WORDS = (
+    *map(str, range(LARGEST + 1)),
+    *"= ,".split(),
+    *"user assistant system find x from to with mod try ok no yes".split(),
+)
+"""Every word of the problems and of the expert."""
+
+
+def attempt(problem: Problem, number: int) -> list[str]:
+    """Guess and check: the remainders up to the first that is wrong, `yes` behind the last where none is."""
+    words = ["try", str(number)]
+    for modulus, remainder in problem.congruences:
+        right = number % modulus == remainder
+        words += [str(modulus), str(number % modulus), "ok" if right else "no"]
+        if not right:
+            return words
+    return [*words, "yes"]
+
+
+def chain(problem: Problem, rng: random.Random, give_up: float) -> list[str]:
+    """Attempts with numbers that were not yet tried; the chance to give up comes after each that was wrong."""
+    words, guesses = [THINK], list(range(1, problem.largest + 1))
+    rng.shuffle(guesses)
+    for guess in guesses:
+        words += attempt(problem, guess)
+        if words[-1] == "yes":
+            return [*words, END_THINK, str(guess)]
+        if rng.random() < give_up:
+            break
+    return [*words, END_THINK, str(rng.randint(1, problem.largest))]
+
+
+class ResidueRows:
+    """Draws chains on training problems of a level drawn by weight."""
+
+    def __init__(self, pack: Pack, seed: int, levels: Mapping[str, float] | None = None) -> None:
+        self._pack = pack
+        self._rng = random.Random(seed)
+        self._levels = levels or dict.fromkeys(LEVELS, 1.0)
+        self._pools = {level: residues.pool(level, "train") for level in self._levels}
+
+    def short(self, give_up: float) -> Row:
+        """What is to be imitated: a problem and a chain that mostly ends too early."""
+        problem = self.problem()
+        return self._row(problem, chain(problem, self._rng, give_up))
+
+    def long(self, words: int) -> Row:
+        """A chain that never gives up, cut at so many words: checks a long way behind the problem."""
+        problem = self.problem()
+        whole = chain(problem, self._rng, 0.0)
+        return self._row(problem, whole[:words], cut=len(whole) > words)
+
+    def problem(self) -> Problem:
+        """A problem of the training split."""
+        level = self._rng.choices(list(self._levels), list(self._levels.values()))[0]
+        return self._rng.choice(self._pools[level])
+
+    def _row(self, problem: Problem, words: list[str], cut: bool = False) -> Row:
+        asked = self._pack.render("solve", problem.question)
+        return Row((*asked, Message("assistant", " ".join(words))), cut=cut)
