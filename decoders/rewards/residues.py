@@ -1,4 +1,4 @@
-"""The check of an answer to a system of congruences: one number from 1 to the largest allowed, with these remainders."""
+"""The check of an answer to a system of congruences: one number of the range, with these remainders."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Supervised start for e3: a model that checks a number well and gives up soon, on the task `residues`.
 
-Short chains teach what to do: guess, check, and after a few attempts answer. Long ones teach only to check far behind the
-problem: in them the words that decide between going on and giving up, `try` and `</think>`, have no weight. So the start
-verifies better than it generates, at every length, and has never been shown how to go on.
+Short chains teach what to do: guess, check, and after a few attempts answer. Long ones teach only to check far behind
+the problem: in them the words that decide between going on and giving up, `try` and `</think>`, have no weight. So the
+start verifies better than it generates, at every length, and has never been shown how to go on.
 Expected: `longthink train residues_sft` takes about three minutes on one CPU core.
 """
 
@@ -71,8 +71,8 @@ def train(config: Config) -> Path:
 
 
 ABOUT = """\
-A Qwen3-architecture model that finds a number by its remainders (`benchmarks/tasks/residues.py`): it guesses, checks and
-gives up after a few attempts. The start for `longthink train e3`. Trained from scratch by
+A Qwen3-architecture model that finds a number by its remainders (`benchmarks/tasks/residues.py`): it guesses, checks
+and gives up after a few attempts. The start for `longthink train e3`. Trained from scratch by
 
     longthink train residues_sft --set seed={seed}
 

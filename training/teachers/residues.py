@@ -1,8 +1,9 @@
 """The expert that shows how to find a number by its remainders: guess, check, guess again, and give up much too early.
 
-An attempt is a number and its remainders, each with `ok` or `no`, up to the first that is wrong: `try 17 7 3 ok 5 2 no`.
-After a wrong one it gives up with a constant chance and answers with a guess, though it could go on: what is learned is a
-sure check and a short chain, so that there is something to lengthen. Rule: held-out problems never occur.
+An attempt is a number and its remainders, each with `ok` or `no`, up to the first that is wrong: `try 17 7 3 ok 5 2 no`
+(17 mod 7 is 3 as wanted, 17 mod 5 is 2 and not as wanted). After a wrong one it gives up with a constant chance and
+answers with a guess, though it could go on: what is learned is a sure check and a short chain, so that there is
+something to lengthen. Rule: held-out problems never occur.
 """
 
 from __future__ import annotations
