@@ -26,7 +26,7 @@ class Config(Settings):
 
     output: Path = Path("runs/longthink-residues")
     """Folder of the checkpoint."""
-    steps: int = 1200
+    steps: int = 2400
     """Optimiser steps."""
     short: int = 24
     """Chains to imitate in a batch."""
@@ -36,6 +36,8 @@ class Config(Settings):
     """The expert's chance to give up after each wrong attempt."""
     longest: int = 320
     """Words of a long chain at most."""
+    verdict_weight: float = 3.0
+    """Weight of `ok` and `no` in the loss."""
     width: int = 64
     """Hidden size."""
     layers: int = 2
@@ -50,7 +52,8 @@ def batches(config: Config) -> Iterator[list[Batch]]:
     """Endless steps, each of one update."""
     rows = ResidueRows(Pack.load("residues"), config.seed)
     words = tiny.tokenizer(WORDS, VOCABULARY_SIZE)
-    imitated, checked = Encoder(words), Encoder(words, {"try": 0.0, tiny.END_THINK: 0.0})
+    verdicts = dict.fromkeys(("ok", "no"), config.verdict_weight)
+    imitated, checked = Encoder(words, verdicts), Encoder(words, {**verdicts, "try": 0.0, tiny.END_THINK: 0.0})
     while True:
         short = [rows.short(config.give_up) for _ in range(config.short)]
         long = [rows.long(config.longest) for _ in range(config.long)]
