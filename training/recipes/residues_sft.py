@@ -26,19 +26,19 @@ class Config(Settings):
 
     output: Path = Path("runs/longthink-residues")
     """Folder of the checkpoint."""
-    steps: int = 2400
+    steps: int = 2000
     """Optimiser steps."""
     short: int = 24
     """Chains to imitate in a batch."""
-    long: int = 6
+    long: int = 5
     """Chains in which only the checks are learned, in a batch."""
     give_up: float = 0.25
     """The expert's chance to give up after each wrong attempt."""
-    longest: int = 320
+    longest: int = 512
     """Words of a long chain at most."""
     verdict_weight: float = 3.0
     """Weight of `ok` and `no` in the loss."""
-    width: int = 64
+    width: int = 96
     """Hidden size."""
     layers: int = 2
     """Transformer layers."""

@@ -39,16 +39,15 @@ def attempt(problem: Problem, number: int) -> list[str]:
 
 
 def chain(problem: Problem, rng: random.Random, give_up: float) -> list[str]:
-    """Attempts with numbers that were not yet tried; the chance to give up comes after each that was wrong."""
-    words, guesses = [THINK], list(range(1, problem.largest + 1))
-    rng.shuffle(guesses)
-    for guess in guesses:
+    """Attempts with any numbers of the range; the chance to give up comes after each that was wrong."""
+    words = [THINK]
+    while True:
+        guess = rng.randint(1, problem.largest)
         words += attempt(problem, guess)
         if words[-1] == "yes":
             return [*words, END_THINK, str(guess)]
         if rng.random() < give_up:
-            break
-    return [*words, END_THINK, str(rng.randint(1, problem.largest))]
+            return [*words, END_THINK, str(rng.randint(1, problem.largest))]
 
 
 class ResidueRows:
