@@ -59,7 +59,9 @@ class Config(Reinforcement):
 
 PRESETS: dict[str, dict[str, JsonValue]] = {
     "paper": {
-        "stages": [{"steps": 100, "levels": {"easy": 1}, "budget": 8192}],
+        "task": "deepscaler",
+        "pool": 10000,
+        "stages": [{"steps": 100, "levels": {"1": 1}, "budget": 8192}],
         "steps": 100,
         "batch": 128,
         "updates": 4,
@@ -70,7 +72,11 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
         "loss": {"clip_low": 0.2, "clip_high": 0.5, "kl": 0.001, "entropy": 0.002},
     },
     "paper-16k": {
-        "stages": [{"steps": 100, "levels": {"medium": 1, "hard": 1}, "budget": 16384}],
+        "model": "runs/e3",
+        "output": "runs/e3-16k",
+        "task": "deepscaler",
+        "pool": 10000,
+        "stages": [{"steps": 100, "levels": {"2-3": 1}, "budget": 16384}],
         "steps": 100,
         "batch": 64,
         "updates": 2,
@@ -88,7 +94,10 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
         "loss": {"clip_high": 0.5, "entropy": 0.002},
     },
 }
-"""The paper trains its second stage with other settings, `paper-16k`, on the model that `paper` gives."""
+"""The paper's second stage has other settings of the loss: `paper-16k` is a run of its own, from the model of `paper`.
+
+Both want a copy, `task=deepscaler:FILE`, whose column `difficulty` tells the third by a strong model's success: 1, 2, 3.
+"""
 
 
 class E3(Recipe[Config]):
@@ -178,7 +187,7 @@ class E3(Recipe[Config]):
 
     def _pool(self, level: str) -> Sequence[Problem]:
         if level not in self._pools:
-            self._pools[level] = tasks.load(self.config.task).problems(level, "train", self.config.pool)
+            self._pools[level] = tasks.problems(self.config.task, level, "train", self.config.pool)
         return self._pools[level]
 
 
