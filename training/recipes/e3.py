@@ -96,7 +96,7 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
 }
 """The paper's second stage has other settings of the loss: `paper-16k` is a run of its own, from the model of `paper`.
 
-Both want a copy, `task=deepscaler:FILE`, whose column `difficulty` tells the third by a strong model's success: 1, 2, 3.
+Both want a copy, `task=deepscaler:FILE`, whose `difficulty` is the third by a strong model's success: 1, 2 or 3.
 """
 
 
