@@ -20,6 +20,7 @@ from training.play import POLICY, Play
 from training.recipes import e3, residues_sft
 from training.recipes.e3 import E3, Config
 from training.rows import Row
+from training.studies import e3 as study
 
 PROBLEM = Problem(20, ((7, 3), (5, 2)))
 RIGHT = "<think> try 9 7 2 no try 17 7 3 ok 5 2 ok yes </think> 17"
@@ -142,3 +143,15 @@ def test_the_prompt_is_the_decoder_s_own() -> None:
     policy = Play({POLICY: Model(engine, Pack.load("residues"))}, Sampling(max_tokens=1), 0, 0)
     asyncio.run(recipe.episode(PROBLEM, policy))
     assert asked == [PROBLEM.question] * 4
+
+
+def test_arms_of_the_study_differ_in_their_curriculum_alone() -> None:
+    made = {}
+    for name, arm in study.ARMS.items():
+        made[name] = settings(e3, arm.preset, None, [f"{k}={json.dumps(v)}" for k, v in arm.settings.items()])
+    assert len({(c.steps, c.tokens, c.learning_rate) for c in made.values()}) == 1  # type: ignore[attr-defined]
+    for chosen in made.values():
+        assert sum(stage.steps for stage in chosen.stages) == chosen.steps  # type: ignore[attr-defined]
+        assert chosen.stages[-1].budget == study.LONG  # type: ignore[attr-defined]
+    masked = made.pop("coupled, masked").model_dump()
+    assert masked | {"loss": None} == made["coupled"].model_dump() | {"loss": None}
