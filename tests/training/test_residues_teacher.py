@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 
+import pytest
 import torch
 
 from benchmarks.tasks.residues import LEVELS, Problem, problems
@@ -13,6 +15,7 @@ from decoders.core.thinking import split
 from decoders.prompts import Pack
 from training import tiny
 from training.recipes.residues_sft import VOCABULARY_SIZE, Config, batches, train
+from training.residue_skills import audit, main
 from training.supervised import Encoder
 from training.teachers.residues import WORDS, ResidueRows, attempt, chain
 
@@ -71,3 +74,25 @@ def test_the_recipe_writes_a_checkpoint_with_its_pack(tmp_path: Path) -> None:
     torch.use_deterministic_algorithms(False)
     assert '"residues"' in (folder / "longthink.json").read_text()
     assert set(LEVELS) == {"easy", "medium", "hard"}
+
+
+def test_the_audit_of_a_chain_judges_every_word_by_arithmetic() -> None:
+    problem = Problem(20, ((7, 3), (5, 2)))
+    right = audit(problem, "<think> try 9 7 2 no try 9 7 2 no try 17 7 3 ok 5 2 ok yes </think> 17")
+    assert right == Counter(
+        {"tokens": 22, "attempts": 3, "repeated": 1, "checks": 4, "remainders right": 4, "verdicts right": 4}
+        | {"found": 1, "right": 1, "false finds": 0, "gave up": 0}
+    )
+    wrong = audit(problem, "<think> try 9 7 3 ok 5 4 ok yes </think> 9")
+    assert (wrong["checks"], wrong["remainders right"], wrong["verdicts right"]) == (2, 1, 1)
+    assert (wrong["found"], wrong["false finds"]) == (1, 1)
+    assert audit(problem, "<think> try 9 7 2 no </think> 3")["gave up"] == 1
+    assert audit(problem, "<think> try 9 7 2 no try 8 7")["gave up"] == 0
+
+
+def test_the_table_of_skills_has_a_line_for_each_level(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = train(Config(steps=1, short=2, long=1, longest=20, output=tmp_path / "a", width=32, layers=1))
+    torch.use_deterministic_algorithms(False)
+    assert main(["--model", str(folder), "--tokens", "6", "--problems", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert [line.split(" | ")[0] for line in lines] == [f"| {level}" for level in LEVELS]
