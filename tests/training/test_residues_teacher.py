@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from training import tiny
 from training.recipes.residues_sft import VOCABULARY_SIZE, Config, batches, train
 from training.residue_skills import audit, main
 from training.supervised import Encoder
-from training.teachers.residues import WORDS, Habits, ResidueRows, attempt, chain
+from training.teachers.residues import WORDS, ResidueRows, attempt, chain
 
 PACK = Pack.load("residues")
 
@@ -31,26 +31,14 @@ def test_an_attempt_checks_up_to_the_first_remainder_that_is_wrong() -> None:
 
 def test_an_expert_that_never_gives_up_finds_the_solution() -> None:
     for problem in problems("hard", "dev", 30):
-        words = chain(problem, random.Random(problem.id), Habits(give_up=0.0))
+        words = chain(problem, random.Random(problem.id), give_up=0.0)
         assert words.count("yes") == 1
         assert problem.check(split(" ".join(words))[1])
 
 
-def test_an_expert_that_sticks_tries_the_same_number_again_and_again() -> None:
-    (problem,) = problems("hard", "dev", 1)
-    share = {}
-    for stick in (0.0, 0.1):
-        words = [chain(problem, random.Random(seed), Habits(0.02, stick, 0.05)) for seed in range(100)]
-        tried = [[w[i + 1] for i, word in enumerate(w) if word == "try"] for w in words]
-        again = [a == b for numbers in tried for a, b in pairwise(numbers)]
-        share[stick] = sum(again) / len(again)
-    assert share[0.0] < 0.05
-    assert 0.4 < share[0.1] < 0.8
-
-
 def test_an_expert_that_gives_up_is_mostly_wrong_and_its_chains_are_short() -> None:
     found = problems("hard", "dev", 100)
-    chains = [chain(problem, random.Random(problem.id), Habits()) for problem in found]
+    chains = [chain(problem, random.Random(problem.id), give_up=0.25) for problem in found]
     right = sum(p.check(split(" ".join(words))[1]) for p, words in zip(found, chains, strict=True))
     assert right < 25
     assert 15 < sum(map(len, chains)) / 100 < 40
@@ -59,7 +47,7 @@ def test_an_expert_that_gives_up_is_mostly_wrong_and_its_chains_are_short() -> N
 def test_no_held_out_problem_is_trained_on_and_every_word_is_one_token() -> None:
     rows, words = ResidueRows(PACK, 5), tiny.tokenizer(WORDS, VOCABULARY_SIZE)
     assert all(rows.problem().split == "train" for _ in range(300))
-    for row in [*(rows.short() for _ in range(60)), *(rows.long(100) for _ in range(20))]:
+    for row in [*(rows.short(0.25) for _ in range(60)), *(rows.long(100) for _ in range(20))]:
         text = " ".join(message.content.replace(",", " ,") for message in row.messages)
         ids = words.encode(text)
         assert words.unk_token_id not in ids

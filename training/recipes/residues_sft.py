@@ -16,7 +16,7 @@ import torch
 from decoders.prompts import Pack
 from training import tiny
 from training.supervised import Batch, Encoder, Settings, card, fit
-from training.teachers.residues import WORDS, Habits, ResidueRows
+from training.teachers.residues import WORDS, ResidueRows
 
 VOCABULARY_SIZE = 96
 
@@ -34,10 +34,6 @@ class Config(Settings):
     """Chains in which only the checks are learned, in a batch."""
     give_up: float = 0.25
     """The expert's chance to give up after each wrong attempt."""
-    stick: float = 0.1
-    """And to try the same number again."""
-    leave: float = 0.05
-    """And to leave off doing that, once it has begun."""
     longest: int = 512
     """Words of a long chain at most."""
     verdict_weight: float = 3.0
@@ -54,13 +50,12 @@ class Config(Settings):
 
 def batches(config: Config) -> Iterator[list[Batch]]:
     """Endless steps, each of one update."""
-    habits = Habits(config.give_up, config.stick, config.leave)
-    rows = ResidueRows(Pack.load("residues"), config.seed, habits=habits)
+    rows = ResidueRows(Pack.load("residues"), config.seed)
     words = tiny.tokenizer(WORDS, VOCABULARY_SIZE)
     verdicts = dict.fromkeys(("ok", "no"), config.verdict_weight)
     imitated, checked = Encoder(words, verdicts), Encoder(words, {**verdicts, "try": 0.0, tiny.END_THINK: 0.0})
     while True:
-        short = [rows.short() for _ in range(config.short)]
+        short = [rows.short(config.give_up) for _ in range(config.short)]
         long = [rows.long(config.longest) for _ in range(config.long)]
         yield imitated.batches("short", short, 2) + checked.batches("long", long, 2)
 

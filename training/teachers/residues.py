@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from benchmarks.tasks import residues
 from benchmarks.tasks.residues import LARGEST, LEVELS, Problem
@@ -39,52 +38,36 @@ def attempt(problem: Problem, number: int) -> list[str]:
     return [*words, "yes"]
 
 
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """What the expert does after a wrong attempt, each a chance."""
-
-    give_up: float = 0.25
-    """Answers with a guess."""
-    stick: float = 0.1
-    """Tries the same number again."""
-    leave: float = 0.05
-    """Once it has done that, tries another one at last."""
-
-
-def chain(problem: Problem, rng: random.Random, habits: Habits) -> list[str]:
-    """Attempts with any numbers of the range until one is right or the expert gives up."""
-    words, guess, stuck = [THINK], 0, False
+def chain(problem: Problem, rng: random.Random, give_up: float) -> list[str]:
+    """Attempts with any numbers of the range; the chance to give up comes after each that was wrong."""
+    words = [THINK]
     while True:
-        stuck = guess > 0 and rng.random() < (1 - habits.leave if stuck else habits.stick)
-        guess = guess if stuck else rng.randint(1, problem.largest)
+        guess = rng.randint(1, problem.largest)
         words += attempt(problem, guess)
         if words[-1] == "yes":
             return [*words, END_THINK, str(guess)]
-        if rng.random() < habits.give_up:
+        if rng.random() < give_up:
             return [*words, END_THINK, str(rng.randint(1, problem.largest))]
 
 
 class ResidueRows:
     """Draws chains on training problems of a level drawn by weight."""
 
-    def __init__(
-        self, pack: Pack, seed: int, levels: Mapping[str, float] | None = None, habits: Habits | None = None
-    ) -> None:
+    def __init__(self, pack: Pack, seed: int, levels: Mapping[str, float] | None = None) -> None:
         self._pack = pack
         self._rng = random.Random(seed)
-        self._habits = habits or Habits()
         self._levels = levels or dict.fromkeys(LEVELS, 1.0)
         self._pools = {level: residues.pool(level, "train") for level in self._levels}
 
-    def short(self) -> Row:
+    def short(self, give_up: float) -> Row:
         """What is to be imitated: a problem and a chain that mostly ends too early."""
         problem = self.problem()
-        return self._row(problem, chain(problem, self._rng, self._habits))
+        return self._row(problem, chain(problem, self._rng, give_up))
 
     def long(self, words: int) -> Row:
         """A chain that never gives up, cut at so many words: checks a long way behind the problem."""
         problem = self.problem()
-        whole = chain(problem, self._rng, replace(self._habits, give_up=0.0))
+        whole = chain(problem, self._rng, 0.0)
         return self._row(problem, whole[:words], cut=len(whole) > words)
 
     def problem(self) -> Problem:
