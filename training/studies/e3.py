@@ -2,7 +2,9 @@
 
 Compute: every arm trains as many steps, and a step draws as many problems as take the same number of tokens
 (`Config.tokens`: prompts and completions, by the lengths of the step before), so an arm with longer chains has fewer.
-The start of each seed is made before: `longthink train residues_sft --set seed=1 --set output=runs/residues-1`.
+Each seed starts from a checkpoint of its own, made by
+
+    longthink train residues_sft --set seed=S --set output=runs/longthink-residues-S
 """
 
 from __future__ import annotations
@@ -12,32 +14,45 @@ from typing import Any
 from training.settings import Evaluation
 from training.study import Arm
 
-TITLE = "e3: curricula over difficulty and budget, at equal tokens"
+TITLE = "e3 on held-out residues: curricula over difficulty and budget, at equal tokens"
+
 EASY, REST = {"easy": 1}, {"medium": 1, "hard": 1}
+ALL = EASY | REST
 SHORT, LONG = 64, 256
-STEPS = 160
-CHAIN = {"name": "e3", "mode": "chain"}
+STEPS = 120
 
 
 def _arm(*stages: tuple[dict[str, int], int], **settings: Any) -> Arm:
     """An arm of stages, each of levels and a budget, that share the steps."""
     steps = STEPS // len(stages)
     made = [{"steps": steps, "levels": levels, "budget": budget} for levels, budget in stages]
-    return Arm("e3", {"model": "runs/residues-{seed}", "steps": STEPS, "stages": made, **settings})
+    return Arm("e3", {"model": "runs/longthink-residues-{seed}", "steps": STEPS, "stages": made, **settings})
+
+
+ARMS = {
+    "none": _arm((ALL, LONG)),
+    "budget": _arm((ALL, SHORT), (ALL, LONG)),
+    "data": _arm((EASY, LONG), (REST, LONG)),
+    "coupled": _arm((EASY, SHORT), (REST, LONG)),
+    "masked": _arm((EASY, SHORT), (REST, LONG), loss={"negatives": "mask"}),
+    "short-easy": _arm((EASY, SHORT)),
+    "short-all": _arm((ALL, SHORT)),
+}
+"""No curriculum, over the budget or the data alone, over both; both without wrong chains; a short budget throughout,
+on data that fit it and on all."""
 
 
 def _measure(level: str, budget: int) -> Evaluation:
-    name = f"{level} @ {budget}"
-    given: dict[str, Any] = {"task": "residues", "level": level, "split": "test", "decoder": CHAIN}
-    return Evaluation(name=name, problems=300, max_completion_tokens=budget, **given)
+    chain: dict[str, Any] = {"name": "e3", "mode": "chain"}
+    return Evaluation(
+        name=f"{level}, {budget} tokens",
+        task="residues",
+        level=level,
+        split="test",
+        problems=300,
+        decoder=chain,
+        max_completion_tokens=budget,
+    )
 
 
-ARMS: dict[str, Arm] = {
-    "none": _arm((EASY | REST, LONG)),
-    "budget only": _arm((EASY | REST, SHORT), (EASY | REST, LONG)),
-    "data only": _arm((EASY, LONG), (REST, LONG)),
-    "coupled": _arm((EASY, SHORT), (REST, LONG)),
-    "coupled, masked": _arm((EASY, SHORT), (REST, LONG), loss={"negatives": "mask"}),
-}
-
-MEASURES = (_measure("medium", LONG), *(_measure("hard", LONG * times) for times in (1, 2, 4)))
+MEASURES = (_measure("medium", LONG), *(_measure("hard", times * LONG) for times in (1, 2, 4)))
