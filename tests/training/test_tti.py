@@ -18,12 +18,14 @@ from decoders.core.rows import asked
 from decoders.core.task import Model
 from decoders.environments.catalogue import Catalogue
 from decoders.prompts import Pack
+from training.configuration import merged
 from training.engines.inline import InlineEngine
 from training.evaluate import evaluate
 from training.play import POLICY, Play
 from training.recipes.tti import PRESETS, TTI, Config, train
 from training.rows import Row
 from training.settings import AGENT, Evaluation
+from training.studies.tti import ARMS, MEASURES
 
 T = TypeVar("T")
 
@@ -68,6 +70,16 @@ def test_horizons_grow_as_asked() -> None:
 def test_presets_are_settings(preset: str) -> None:
     config = Config.model_validate(PRESETS[preset])
     assert config.capacity >= config.replay
+
+
+def test_the_arms_of_the_study_differ_in_nothing_but_the_horizon() -> None:
+    configs = {name: Config.model_validate(merged(PRESETS["tiny"], arm.settings)) for name, arm in ARMS.items()}
+    ends = {name: (config.horizon()(0), config.horizon()(config.steps - 1)) for name, config in configs.items()}
+    assert ends == {"multiplicative": (6, 32), "additive": (6, 24), "short": (6, 6), "long": (32, 32)}
+    horizon = {"schedule", "shortest", "longest", "growth"}
+    assert len({config.model_dump_json(exclude=horizon) for config in configs.values()}) == 1
+    assert all(load(measure.task).problems(measure.level, "dev", 1) for measure in MEASURES)
+    assert len({measure.name for measure in MEASURES}) == len(MEASURES) == 32
 
 
 def test_rows_are_what_the_decoder_saw_and_only_replies_are_trained() -> None:
