@@ -15,7 +15,7 @@ from training.rows import Row
 
 
 async def collect(recipe: Recipe[Any], play: Play) -> list[Row]:
-    """Play the recipe's problems of this step."""
+    """Play the recipe's problems of this step; its rows are those that the recipe trains then."""
 
     async def episode(problem: Problem, place: int) -> Sequence[Row]:
         try:
@@ -25,7 +25,7 @@ async def collect(recipe: Recipe[Any], play: Play) -> list[Row]:
 
     problems = recipe.problems(play.step)
     played = await asyncio.gather(*(episode(problem, i) for i, problem in enumerate(problems)))
-    return [row for rows in played for row in rows]
+    return list(recipe.replay([row for rows in played for row in rows]))
 
 
 def told(recipe: Recipe[Any], rows: Sequence[Row]) -> dict[str, float]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from benchmarks import tasks
 from benchmarks.tasks import Problem
 from decoders.core.messages import Sampling
 from decoders.core.task import Model
+from decoders.environments.base import EnvironmentFactory
 from training.play import Play, Played
 from training.settings import Evaluation
+
+NO_ENVIRONMENTS: Mapping[str, EnvironmentFactory] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,15 @@ class Result:
         return sum(self.right.values()) / len(self.right)
 
 
-async def evaluate(wanted: Evaluation, models: Mapping[str, Model], sampling: Sampling, step: int) -> Result:
+async def evaluate(
+    wanted: Evaluation,
+    models: Mapping[str, Model],
+    sampling: Sampling,
+    step: int,
+    environments: Mapping[str, EnvironmentFactory] = NO_ENVIRONMENTS,
+) -> Result:
     """All problems side by side, each with a purse and a seed of its own that do not depend on the step."""
-    play = Play(models, sampling, 0, wanted.seed, wanted.name, training=False)
+    play = Play(models, sampling, 0, wanted.seed, wanted.name, training=False, environments=environments)
     problems = tasks.problems(wanted.task, wanted.level, wanted.split, wanted.problems)
     decoder = play.decoder(wanted.decoder)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from benchmarks.tasks import Problem
@@ -20,10 +20,12 @@ from decoders.core.episode import Opener
 from decoders.core.errors import BudgetExhausted, EngineError
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.rows import asked
+from decoders.core.rows import rows as episode_rows
 from decoders.core.run import Run
 from decoders.core.stream import batches
 from decoders.core.task import Model, Task
 from decoders.core.trace import Step, Trace
+from decoders.environments.base import EnvironmentFactory
 from training.rows import Row
 
 T = TypeVar("T")
@@ -61,6 +63,8 @@ class Play:
     seed: int
     key: str = ""
     training: bool = True
+    environments: Mapping[str, EnvironmentFactory] = field(default_factory=dict)
+    """What the problems' episodes are opened from, by name."""
 
     def within(self, name: str) -> Play:
         """The same with a longer key, for several episodes on one problem."""
@@ -90,12 +94,22 @@ class Play:
     async def decode(
         self, problem: Problem, decoder: Decoder, budget: int, *, environment: Opener | None = None
     ) -> Played:
-        """Answer a problem with a decoder, as the server would."""
-        run = self.run(budget, environment=environment)
+        """Answer a problem with a decoder, as the server would, in the problem's environment where it has one."""
+        run = self.run(budget, environment=environment or self.opener(problem))
         async for _ in batches(decoder, self.task(problem), run):
             pass
         answer = run.trace.answer
         return Played(problem, run, answer, answer is not None and problem.check(answer.answer))
+
+    def opener(self, problem: Problem) -> Opener | None:
+        """What opens the problem's episode, None where it has none; `ValueError` where there is no factory for it."""
+        if not isinstance(wanted := problem.environment, dict):
+            return None
+        name, reset = str(wanted["name"]), wanted.get("reset")
+        if name not in self.environments:
+            raise ValueError(f"{problem.id} needs the environment {name!r}: see the setting `environments`")
+        factory = self.environments[name]
+        return lambda: factory(reset if isinstance(reset, dict) else {})
 
     async def drive(self, run: Run, body: Callable[[Run], Coroutine[Any, Any, T]]) -> T | None:
         """What `body` returns, a recipe's own calls of `run`; None where the purse ended before."""
@@ -122,12 +136,27 @@ class Play:
         triples = zip(steps, advantages, rewards, strict=True)
         return [await self.row(step, advantage, reward, kind) for step, advantage, reward in triples]
 
+    async def episode(self, played: Played, advantage: float, reward: float | None, kind: str = "act") -> list[Row]:
+        """The rows of an agent's episode; what it was shown between its replies has the mask 0."""
+        steps = {step.key: step.completion for step in played.trace.steps}
+        found = []
+        for row in await episode_rows(played.trace, self._tokenizing(played.trace.model)):
+            start = row.mask.index(1)
+            told = [chosen.logprob for key in row.steps for chosen in steps[key].logprobs]
+            spread = iter(told)
+            logprobs = tuple(next(spread) if own else 0.0 for own in row.mask[start:]) if told else None
+            found.append(Row(row.ids[:start], row.ids[start:], advantage, row.mask[start:], logprobs, reward, kind))
+        return found
+
     async def tokenize(self, prompt: Prompt, model: str | None = None) -> tuple[int, ...]:
         """The ids of a prompt, as the policy reads it."""
+        return await self._tokenizing(model).tokenize(prompt)
+
+    def _tokenizing(self, model: str | None) -> Tokenizing:
         engine: Engine = self.models[model or POLICY].engine
         if not isinstance(engine, Tokenizing):
             raise EngineError(f"{engine.model} does not tell token ids, so nothing can be trained on it")
-        return await engine.tokenize(prompt)
+        return engine
 
 
 def _seed(*parts: object) -> int:

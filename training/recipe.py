@@ -20,7 +20,7 @@ C = TypeVar("C", bound=Reinforcement)
 
 
 class Recipe(ABC, Generic[C]):
-    """One optimiser step: `problems(step)`, then `episode` on all of them side by side, then the rows' loss.
+    """One optimiser step: `problems(step)`, `episode` on all of them side by side, and the loss of `replay`'s rows.
 
     `rng` is the recipe's only source of chance. `state` and `restore` carry what else it remembers (buffers, measured
     success) through a checkpoint, as JSON; a run that was killed then goes on as if nothing had happened.
@@ -48,6 +48,13 @@ class Recipe(ABC, Generic[C]):
         Every policy but `POLICY` is a model of its own, with a trainer of its own; all start alike.
         """
         return {POLICY: POLICY}
+
+    def replay(self, sampled: Sequence[Row]) -> Sequence[Row]:
+        """What a step trains, from the rows of its episodes in the order of the problems: by default all of them.
+
+        Here a recipe remembers rows and brings older ones back. It is called once a step.
+        """
+        return sampled
 
     def state(self) -> Mapping[str, Any]:
         """What a checkpoint must hold besides `rng`."""

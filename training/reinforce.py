@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from decoders.core.messages import Sampling
 from decoders.core.task import Model
+from decoders.environments.catalogue import Catalogue
 from decoders.prompts import Pack
 from server.engines.embedded.checkpoint import Checkpoint
 from training import record
@@ -50,6 +51,7 @@ class Session(TrainerCallback):
         engines = {POLICY: self.engine} | {name: partner.engine for name, partner in self.partners.items()}
         self.engines, pack = tuple(engines.values()), Pack.load(checkpoint.pack or "plain")
         self.models: Mapping[str, Model] = {role: Model(engines[name], pack) for role, name in cast.items()}
+        self.environments = Catalogue(config.environments)
         defaults: Mapping[str, Any] = checkpoint.defaults
         self.served = Sampling(max_tokens=1, **defaults)
         self.trainer = RowTrainer(config, self.model, words, self.collect, exact=self.engine.exact, callbacks=[self])
@@ -82,6 +84,7 @@ class Session(TrainerCallback):
             self.bar.close()
             for partner in self.partners.values():
                 partner.end()
+            self.trainer.wait(self.environments.aclose())
             for engine in self.engines:
                 self.trainer.wait(engine.aclose())
             self.trainer.close()
@@ -98,7 +101,7 @@ class Session(TrainerCallback):
         logprobs = None if self.engine.exact else 0
         sampling = Sampling(temperature=self.config.temperature, max_tokens=1, logprobs=logprobs)
         seed = self.config.seed * 1000 + self.rank
-        play = Play(self.models, sampling, step, seed)
+        play = Play(self.models, sampling, step, seed, environments=self.environments)
         rows = await collect(self.recipe, play)
         for name, value in told(self.recipe, rows).items():
             self.trainer.note(name, value)
@@ -116,7 +119,8 @@ class Session(TrainerCallback):
             self.trainer.wait(self._renew())
             if self.rank:
                 continue
-            result = self.trainer.wait(evaluate(wanted, self.models, self.served, self.trainer.step))
+            work = evaluate(wanted, self.models, self.served, self.trainer.step, self.environments)
+            result = self.trainer.wait(work)
             self.measured.add(record.as_line(result))
             self.bar.say(f"step {result.step:>5}  {result.name:<24} {100 * result.accuracy:5.1f} %")
 

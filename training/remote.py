@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from decoders.core.messages import Sampling
 from decoders.core.task import Model
+from decoders.environments.catalogue import Catalogue
 from decoders.prompts import Pack
 from server.engines.embedded.checkpoint import Checkpoint
 from training import record
@@ -51,6 +52,7 @@ class Remote:
             raise ValueError("engine tinker trains a single policy")
         served = Model(self.engine, Pack.load(checkpoint.pack or "plain"))
         self.models: Mapping[str, Model] = dict.fromkeys(recipe.cast(), served)
+        self.environments = Catalogue(config.environments)
         self.served = Sampling(1, **checkpoint.defaults)  # type: ignore[arg-type]
         self.shape = Shape(config.updates, 1, self.engine.ends, 0)
         self.checkpoints = config.output / "checkpoints"
@@ -69,6 +71,7 @@ class Remote:
         finally:
             self.bar.close()
         await self._finish()
+        await self.environments.aclose()
         await self.engine.aclose()
         return config.output
 
@@ -89,7 +92,8 @@ class Remote:
                 await self._measure(step + 1)
 
     def _play(self, step: int) -> Play:
-        return Play(self.models, Sampling(1, temperature=self.config.temperature), step, self.config.seed * 1000)
+        config, sampling = self.config, Sampling(1, temperature=self.config.temperature)
+        return Play(self.models, sampling, step, config.seed * 1000, environments=self.environments)
 
     async def _learn(self, rows: Sequence[Row], step: int) -> dict[str, float]:
         """The optimiser steps of one batch; a gradient and the step that uses it are asked for together."""
@@ -122,7 +126,7 @@ class Remote:
     async def _measure(self, step: int) -> None:
         await self.engine.renew()
         for wanted in self.config.evaluations:
-            result = await evaluate(wanted, self.models, self.served, step)
+            result = await evaluate(wanted, self.models, self.served, step, self.environments)
             self.measured.add(record.as_line(result))
             self.bar.say(f"step {step:>5}  {result.name:<24} {100 * result.accuracy:5.1f} %")
 

@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 
+from decoders.environments.options import BuiltinOptions, EnvironmentOptions
+
 CHECKPOINTS = Path(__file__).parent.parent / "server" / "checkpoints"
 SHIPPED = CHECKPOINTS / "longthink-tiny"
+AGENT = CHECKPOINTS / "longthink-tiny-agent"
 
 
 def _found(path: Path) -> Path:
@@ -105,6 +108,8 @@ class Reinforcement(_Section):
     max_length: int = Field(default=512, ge=1)
     """Tokens of the longest allowed completion, for `loss.mean = "constant"`."""
     loss: Loss = Loss()
+    environments: dict[str, EnvironmentOptions] = {"site": BuiltinOptions(kind="builtin", max_concurrent=4096)}
+    """What agents act in, by name, configured as for the server."""
     engine: Literal["inline", "vllm", "vllm-server", "tinker"] = "inline"
     """Where samples come from: the policy itself in this process, vLLM beside it, or vLLM servers. With `tinker` a
     service behind the Tinker API both samples and trains."""
