@@ -22,9 +22,7 @@ ARMS = {
 
 
 def _measure(name: str, **decoder: Any) -> Evaluation:
-    return Evaluation(
-        name=name, level="hard", split="test", problems=150, decoder=decoder, max_completion_tokens=8192
-    )
+    return Evaluation(name=name, level="hard", split="test", problems=150, decoder=decoder, max_completion_tokens=8192)
 
 
 MEASURES = (
