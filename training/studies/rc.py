@@ -21,8 +21,8 @@ ARMS = {
 }
 
 
-def _measure(name: str, **decoder: Any) -> Evaluation:
-    return Evaluation(name=name, level="hard", split="test", problems=150, decoder=decoder, max_completion_tokens=8192)
+def _measure(title: str, **decoder: Any) -> Evaluation:
+    return Evaluation(name=title, split="test", problems=150, decoder=decoder, max_completion_tokens=8192)
 
 
 MEASURES = (
