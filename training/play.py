@@ -159,6 +159,13 @@ class Play:
         return engine
 
 
+def grade(problem: Problem, completion: Completion, wrong: float) -> float:
+    """1 for an answer that is right, `wrong` for another one, 0 where it came to none."""
+    if not completion.answered:
+        return 0.0
+    return 1.0 if problem.check(completion.answer) else wrong
+
+
 def _seed(*parts: object) -> int:
     """A seed of 63 bits that depends on nothing but the parts."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8]) >> 1

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from benchmarks import tasks
 from benchmarks.tasks import Problem
-from training.play import Play
+from training.play import Play, grade
 from training.recipe import Recipe
 from training.reinforce import reinforce
 from training.rows import ADVANTAGES, Row
@@ -33,6 +33,8 @@ class Config(Reinforcement):
     """How many of each level."""
     max_tokens: int = 160
     """Tokens of a sample at most, B."""
+    wrong: float = 0.0
+    """Reward of an answer that is wrong; what is right has 1, what came to no answer 0."""
 
 
 PRESETS: dict[str, dict[str, JsonValue]] = {
@@ -49,8 +51,8 @@ class Grpo(Recipe[Config]):
 
     def problems(self, step: int) -> Sequence[Problem]:
         """Drawn evenly from the training split."""
-        config, task = self.config, tasks.load(self.config.task)
-        pool = [p for level in config.levels for p in task.problems(level, "train", config.pool)]
+        config = self.config
+        pool = [p for level in config.levels for p in tasks.problems(config.task, level, "train", config.pool)]
         return self.rng.sample(pool, config.batch)
 
     async def episode(self, problem: Problem, play: Play) -> Sequence[Row]:
@@ -61,7 +63,7 @@ class Grpo(Recipe[Config]):
         done = await play.drive(
             run, lambda run: run.sample(prompt, config.group, role="solve", max_tokens=config.max_tokens)
         )
-        rewards = [float(c.answered and problem.check(c.answer)) for c in done or []]
+        rewards = [grade(problem, completion, config.wrong) for completion in done or []]
         steps = sorted(run.trace.steps, key=lambda step: int(step.key.rpartition(".")[2]))
         return await play.rows(steps, ADVANTAGES[config.loss.advantage](rewards), rewards) if rewards else []
 

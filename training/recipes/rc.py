@@ -27,7 +27,7 @@ from benchmarks import tasks
 from benchmarks.tasks import Problem
 from decoders import rc
 from decoders.base import Completion, Run
-from training.play import Play
+from training.play import Play, grade
 from training.recipe import Recipe
 from training.reinforce import reinforce
 from training.rows import ADVANTAGES, Row
@@ -110,8 +110,8 @@ class RC(Recipe[Config]):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        task = tasks.load(config.task)
-        self._pool = [p for level in config.levels for p in task.problems(level, "train", config.pool)]
+        levels = [tasks.problems(config.task, level, "train", config.pool) for level in config.levels]
+        self._pool = [problem for problems in levels for problem in problems]
         self._left: list[int] = []
         self._decoder = rc.RC(
             turns=config.turns, reasoning_tokens=config.reasoning_tokens, summary_tokens=config.summary_tokens
@@ -173,13 +173,8 @@ class RC(Recipe[Config]):
 
         await play.drive(run, body)
         steps = sorted(run.trace.steps, key=lambda step: int(step.key.rpartition(".")[2]))
-        rewards = [self._reward(problem, step.completion) for step in steps]
+        rewards = [grade(problem, step.completion, self.config.wrong) for step in steps]
         return await play.rows(steps, ADVANTAGES[self.config.loss.advantage](rewards), rewards)
-
-    def _reward(self, problem: Problem, completion: Completion) -> float:
-        if problem.check(completion.answer):
-            return 1.0
-        return self.config.wrong if completion.answered else 0.0
 
     def state(self) -> Mapping[str, Any]:
         """The rest of the epoch, and the summaries that are kept."""
