@@ -85,11 +85,15 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
         "loss": {"mean": "token", "clip_low": 0.2, "clip_high": 0.28, "dual_clip": 3.0, "kl": 0.001},
     },
     "tiny": {
-        "batch": 16,
+        "levels": ["medium", "hard"],
+        "batch": 24,
         "group": 8,
         "reasoning_tokens": 120,
         "summary_tokens": 24,
         "max_length": 120,
+        "steps": 50,
+        "learning_rate": 3e-4,
+        "wrong": -1.0,
     },
 }
 
