@@ -25,7 +25,7 @@ from training.rows import Row
 from training.settings import SHIPPED, Loss
 
 pytest.importorskip("tinker", reason="the Tinker SDK is not installed: pip install 'longthink[tinker]'")
-SERVICE = os.environ.get("LONGTHINK_TINKER_URL")
+SERVICE = os.environ.get("TINKER_URL")
 
 LONG = Row((5, 6, 7), (8, 9, 10, 3), 2.0, logprobs=(-0.5, -1.0, -1.5, -0.25))
 MASKED = Row((5, 6), (8, 9, 3), (1.0, -1.0, 0.5), (1, 0, 1), (-0.5, 0.0, -2.0))
