@@ -20,6 +20,7 @@ EASY, REST = {"easy": 1}, {"medium": 1, "hard": 1}
 ALL = EASY | REST
 SHORT, LONG = 64, 256
 STEPS = 120
+NOISY = {"tokens": 3000, "learning_rate": 5e-4}
 
 
 def _arm(*stages: tuple[dict[str, int], int], **settings: Any) -> Arm:
@@ -37,9 +38,12 @@ ARMS = {
     "masked": _arm((EASY, SHORT), (REST, LONG), loss={"negatives": "mask"}),
     "short-easy": _arm((EASY, SHORT)),
     "short-all": _arm((ALL, SHORT)),
+    "short-hard": _arm(({"hard": 1}, SHORT)),
+    "none-noisy": _arm((ALL, LONG), **NOISY),
+    "coupled-noisy": _arm((EASY, SHORT), (REST, LONG), **NOISY),
 }
-"""No curriculum, over the budget or the data alone, over both; both without wrong chains; a short budget throughout,
-on data that fit it and on all."""
+"""No curriculum, over the budget or the data alone, over both; both without wrong chains; the short budget throughout,
+on data that fit it less and less; the first and the fourth again with fewer tokens a step at a higher rate."""
 
 
 def _measure(level: str, budget: int) -> Evaluation:
