@@ -6,8 +6,8 @@ r_k = 1 for a right answer that ends within B_i, else 0, cut ones among them;  A
 the clipped GRPO loss with wrong chains kept: they make the end after a wrong attempt less likely, and so chains longer
 (section 5). B_i is given or measured when the stage begins: the smallest B with J(2B) <= κ J(B), not below the mean
 length, J(B) the success of chains cut at B (equation 6.1). Easy data at a short budget comes first (section 6).
-Expected: `longthink train e3 --preset tiny` takes under two minutes of one CPU core; of hard held-out problems the start
-solves one of ten at any budget, and the model that comes of it four to five of ten in 256 tokens, over seven in 1,024.
+Expected: `longthink train e3 --preset tiny` takes under two minutes of one CPU core. Of ten hard held-out problems the
+start solves one at any budget, and the model that comes of it four to five in 256 tokens, over seven in 1,024.
 """
 
 from __future__ import annotations

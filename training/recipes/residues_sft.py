@@ -3,8 +3,8 @@
 Short chains teach what to do: guess, check, and after a few attempts answer. Long ones teach only to check far behind
 the problem: in them the words that decide between going on and giving up, `try` and `</think>`, have no weight. So the
 start verifies better than it generates, at every length, and has never been shown how to go on.
-Expected: `longthink train residues_sft` takes under four minutes of one CPU core. By `python -m training.residue_skills`
-over 99 % of its remainders and verdicts are then right, and it gives up on nine of ten hard problems.
+Expected: `longthink train residues_sft` takes under four minutes of one CPU core. `python -m training.residue_skills`
+then finds over 99 % of remainders and of verdicts right, and nine of ten hard problems given up.
 """
 
 from __future__ import annotations
