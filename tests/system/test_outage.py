@@ -16,6 +16,11 @@ from tests.contract.stores.support import MISSING, Proxy, RedisServer, proxy_bef
 from tests.server.conftest import Live, until
 from tests.system.fleet import PATH, STEPS, Reader, Replica, request, undisturbed
 
+# see tests/contract/stores/test_redis.py
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function StreamWriter:pytest.PytestUnraisableExceptionWarning"
+)
+
 RUNS = 8
 
 

@@ -55,10 +55,9 @@ def test_every_recipe_is_listed_with_its_presets(capsys: pytest.CaptureFixture[s
         assert f"\n{name}: " in f"\n{shown}"
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
-)
-TABLE = st.dictionaries(st.text(min_size=1), JSON)
+PLAIN = st.none() | st.booleans() | st.integers() | st.text()
+JSON = st.recursive(PLAIN, lambda x: st.lists(x, max_size=2) | st.dictionaries(st.text(), x, max_size=2), max_leaves=5)
+TABLE = st.dictionaries(st.text(min_size=1), JSON, max_size=4)
 
 
 @given(TABLE, TABLE)
