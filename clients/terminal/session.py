@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from openai import APIConnectionError, APIError, OpenAIError
+from openai import APIConnectionError, APIError, NotFoundError, OpenAIError
 from rich.console import Console
 
 from clients.client import LongThink
@@ -85,6 +85,8 @@ def explain(error: OpenAIError, client: LongThink) -> str:
     """An error for a reader."""
     if isinstance(error, APIConnectionError):
         return f"no server answers at {client.base_url}: start one with `longthink serve`, or name one with --url"
+    if isinstance(error, NotFoundError) and not client.base_url.path.rstrip("/"):
+        return f"there is no API at {client.base_url}: the URL of one usually ends in /v1"
     if isinstance(error, APIError):
         body = error.body if isinstance(error.body, dict) else {}
         return str(body.get("message") or error.message)

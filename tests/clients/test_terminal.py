@@ -159,6 +159,11 @@ def test_what_is_wrong_is_said(
     assert (out, told in err) == ("", True), err
 
 
+def test_a_url_without_its_path_is_told(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-m", "x", "--url", url.removesuffix("/v1")]) == 1
+    assert "usually ends in /v1" in capsys.readouterr().err
+
+
 class Terminal:
     """A session of the command in a terminal of its own; what it writes comes without colours and cursor movements."""
 
