@@ -12,23 +12,26 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+from transformers import AutoTokenizer, PrinterCallback
 
 from training import record
 from training.engines import start
 from training.engines.weights import gathered
+from training.policy import load
 from training.rows import Row
 from training.settings import Reinforcement
 from training.trainer import RowTrainer
 
 
 class Partner:
-    """Starts from the same checkpoint; its trainer has a thread, in which it waits for the rows of its next step."""
+    """Starts from the same checkpoint as `policy`, the run's own model, with whose adapters it shares frozen weights.
 
-    def __init__(self, config: Reinforcement, name: str) -> None:
+    Its trainer has a thread, in which it waits for the rows of its next step.
+    """
+
+    def __init__(self, config: Reinforcement, name: str, policy: Any) -> None:
         self.config = config.model_copy(update={"output": config.output / name})
-        self.model: Any = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
+        self.model: Any = load(self.config, beside=policy)
         self.engine = start(self.config, self.model, name)
         words = AutoTokenizer.from_pretrained(config.model)
         self._trainer = RowTrainer(self.config, self.model, words, self._collect, exact=self.engine.exact)

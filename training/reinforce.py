@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
+from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from decoders.core.messages import Sampling
@@ -27,6 +27,7 @@ from training.engines.weights import gathered
 from training.evaluate import evaluate
 from training.partner import Partner
 from training.play import POLICY, Play
+from training.policy import load
 from training.progress import Bar
 from training.recipe import Recipe
 from training.remote import remote
@@ -43,11 +44,11 @@ class Session(TrainerCallback):
         torch.manual_seed(config.seed)
         self.recipe, self.config = recipe, config
         checkpoint = Checkpoint.read(config.model)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
+        self.model: Any = load(config)
         words = AutoTokenizer.from_pretrained(config.model)
         self.engine = start(config, self.model, POLICY)
         cast = recipe.cast()
-        self.partners = {name: Partner(config, name) for name in cast.values() if name != POLICY}
+        self.partners = {name: Partner(config, name, self.model) for name in cast.values() if name != POLICY}
         engines = {POLICY: self.engine} | {name: partner.engine for name, partner in self.partners.items()}
         self.engines, pack = tuple(engines.values()), Pack.load(checkpoint.pack or "plain")
         self.models: Mapping[str, Model] = {role: Model(engines[name], pack) for role, name in cast.items()}

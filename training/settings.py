@@ -94,6 +94,8 @@ class Reinforcement(_Section):
     """Samples of one prompt."""
     temperature: float = Field(default=1.0, gt=0)
     """Of sampling in training."""
+    rank: int = Field(default=0, ge=0)
+    """Of LoRA adapters that are trained in place of the weights, on all linear layers; 0 trains the weights."""
     learning_rate: float = Field(default=1e-4, gt=0)
     """Peak of AdamW."""
     warmup: int = Field(default=5, ge=0)

@@ -196,6 +196,7 @@ def refuse(config: Reinforcement) -> None:
         "loss.kl": bool(loss.kl),
         "loss.entropy": bool(loss.entropy),
         "loss.dual_clip": loss.dual_clip is not None,
+        "rank": bool(config.rank),
     }
     for name, is_wrong in wrong.items():
         if is_wrong:

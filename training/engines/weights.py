@@ -16,17 +16,26 @@ from uuid import uuid4
 import torch
 from safetensors.torch import save_file
 
+from training.policy import ADAPTED, FROZEN
+
 _WRAPPERS = ("_checkpoint_wrapped_module.", "_orig_mod.", "module.")
 """What checkpointing of activations, `torch.compile` and DDP put into a parameter's name."""
 
 
 def weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each parameter once, under its name in a checkpoint; a tensor is valid until the next one is asked for."""
+    """Each parameter once, under its name in a checkpoint, adapters merged; valid until the next one is asked for."""
+    layers = dict(model.named_modules())
     for name, parameter in model.named_parameters():
-        for wrapper in _WRAPPERS:
+        if ADAPTED in name:
+            continue
+        layer = layers.get(name.partition(FROZEN)[0]) if FROZEN in name else None
+        parts = [parameter] if layer is None else [parameter, layer.lora_A.default.weight, layer.lora_B.default.weight]
+        for wrapper in (*_WRAPPERS, FROZEN):
             name = name.replace(wrapper, "")
-        with _whole(parameter):
-            whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+        with _whole(parts):
+            whole, *pair = (part.full_tensor() if hasattr(part, "full_tensor") else part for part in parts)
+            if layer is not None:
+                whole = torch.addmm(whole, pair[1], pair[0], alpha=layer.scaling["default"])
             yield name, whole.detach()
 
 
@@ -36,11 +45,11 @@ def gathered(model: Any) -> dict[str, torch.Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in weights(model) if main}
 
 
-def _whole(parameter: Any) -> AbstractContextManager[Any]:
+def _whole(parameters: list[Any]) -> AbstractContextManager[Any]:
     """DeepSpeed's ZeRO-3 leaves a stub in each process; FSDP2's shards are gathered by the tensor itself."""
-    if not hasattr(parameter, "ds_id"):
+    if not hasattr(parameters[0], "ds_id"):
         return nullcontext()
-    found: AbstractContextManager[Any] = import_module("deepspeed").zero.GatheredParameters([parameter])
+    found: AbstractContextManager[Any] = import_module("deepspeed").zero.GatheredParameters(parameters)
     return found
 
 

@@ -15,7 +15,7 @@ import torch
 from decoders.prompts import Pack
 from training import tiny
 from training.supervised import Batch, Encoder, Settings, card, fit
-from training.teachers.rows import CountdownRows
+from training.teachers.rows import DEPTHS, CountdownRows
 
 
 class Config(Settings):
@@ -31,13 +31,15 @@ class Config(Settings):
     """Claims to check in a batch."""
     hints: int = 6
     """Hints to propose in a batch."""
+    depths: tuple[float, float, float] = DEPTHS
+    """How often a search in a batch begins fresh, after one turn, after two."""
     yes_weight: float = 4.0
     """Weight of the token `yes` in the loss."""
 
 
 def batches(config: Config) -> Iterator[list[Batch]]:
     """Endless steps, each of one update: long rows and short ones."""
-    rows = CountdownRows(Pack.load("tiny"), config.seed)
+    rows = CountdownRows(Pack.load("tiny"), config.seed, config.depths)
     encoder = Encoder(tiny.tokenizer(), {"yes": config.yes_weight})
     while True:
         turns = [rows.turn() for _ in range(config.turns)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.tasks.countdown import Problem, Step, random_problem, steps, units
@@ -12,6 +13,8 @@ from training.teachers import countdown as teacher
 
 TURN_BUDGETS = (40, 130)
 """Words of a reasoning turn in training, at least and at most."""
+DEPTHS = (1.0, 2.0, 2.0)
+"""How often a search begins fresh, after one turn, after two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,10 @@ class Row:
 class CountdownRows:
     """Draws rows of every skill: turns with their summaries, hints, and checks. Held-out problems never occur."""
 
-    def __init__(self, pack: Pack, seed: int) -> None:
+    def __init__(self, pack: Pack, seed: int, depths: Sequence[float] = DEPTHS) -> None:
         self._pack = pack
         self._rng = random.Random(seed)
+        self._depths = depths
 
     def turn(self) -> Row:
         """One RC turn: problem and state → reasoning within a budget → summary."""
@@ -42,7 +46,7 @@ class CountdownRows:
             return self._after_claim(problem)
         if kind < 0.25:
             return self._hinted(problem)
-        turns = rng.choices(range(1, teacher.HORIZON + 1), weights=(1, 2, 2))[0]
+        turns = rng.choices(range(1, teacher.HORIZON + 1), weights=self._depths)[0]
         start = teacher.random_start(problem, rng)
         if turns > 1 and rng.random() < 0.5:
             start = self._shortly_before(problem, turns)
