@@ -1,4 +1,5 @@
-"""The tasks that accuracy is measured on. This folder is the registry: a module with `problems` and `LEVELS` is a task.
+"""The tasks that accuracy is measured on. This folder is the registry: a module with `problems` and `LEVELS` is a task,
+unless its name begins with `_`.
 
 So is every set in the table `sets.SETS`, with questions from the hub, or, named as in `aime:FILE`, from a file.
 
@@ -52,7 +53,7 @@ class TaskModule(Protocol):
 def names() -> list[str]:
     """Every task."""
     modules = (module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
-    return sorted((*modules, *SETS))
+    return sorted((*(name for name in modules if not name.startswith("_")), *SETS))
 
 
 def load(task: str) -> TaskModule:

@@ -7,17 +7,15 @@ problem has four different numbers and exactly one unit (of 17 on average) that 
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, combinations_with_replacement
-from typing import Literal
 
+from benchmarks.tasks._held_out import Split, split
 from decoders.rewards.countdown import LARGEST, OPERATORS, combine, explain
 
-Split = Literal["train", "dev", "test"]
 LEVELS = ("easy", "medium", "hard")
 NUMBERS = range(1, 13)
 TARGETS = range(1, LARGEST + 1)
@@ -68,8 +66,7 @@ class Problem:
     @property
     def split(self) -> Split:
         """10 % of all problems are for testing and 10 % for development, by a hash of the problem alone."""
-        bucket = hashlib.sha256(self.id.encode()).digest()[0]
-        return "test" if bucket < 26 else "dev" if bucket < 52 else "train"
+        return split(self.id)
 
     def check(self, answer: str) -> bool:
         """Whether the answer solves the problem by the rules."""

@@ -48,7 +48,7 @@ class Config(Reinforcement):
     per_abstraction: int = Field(default=4, ge=1)
     """Solutions under each abstraction: k."""
     policies: Literal["shared", "two"] = "shared"
-    """One model for both roles, or two that start from the same weights; with `rank` two adapters over the same ones."""
+    """One model for both roles, or two from the same weights, which with `rank` are two adapters over them."""
     trained: Literal["both", "abstractions", "solutions", "plain"] = "both"
     """Which role. `plain` is the control: a group are m·k solutions without abstractions, rewarded like any."""
     bare: float = Field(default=0.125, ge=0, lt=1)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from benchmarks.tasks._held_out import Split, split
 from benchmarks.tasks.sets.schemas import Schema
 from benchmarks.tasks.sets.tables import Row, cell
 from decoders.rewards import choice, exact, math
@@ -31,10 +32,15 @@ class Question:
     """Its id in the set, if it has one there."""
     difficulty: float | None = None
 
+    @property
+    def words(self) -> str:
+        """The text without what does not count: capitals and spaces."""
+        return " ".join(self.text.split()).casefold()
+
     @cached_property
     def digest(self) -> bytes:
         """Of the words alone."""
-        return hashlib.sha256(" ".join(self.text.split()).casefold().encode()).digest()
+        return hashlib.sha256(self.words.encode()).digest()
 
     @property
     def id(self) -> str:
@@ -42,9 +48,9 @@ class Question:
         return self.name or self.digest.hex()[:12]
 
     @property
-    def split(self) -> str:
-        """10 % are for testing and 10 % for development."""
-        return "test" if self.digest[0] < 26 else "dev" if self.digest[0] < 52 else "train"
+    def split(self) -> Split:
+        """By the words."""
+        return split(self.words)
 
     @property
     def question(self) -> str:
