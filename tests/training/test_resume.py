@@ -15,27 +15,27 @@ from typing import Any
 
 import pytest
 
-SETTINGS = {
-    "steps": 6,
-    "batch": 2,
-    "group": 6,
-    "updates": 2,
-    "parts": 2,
-    "save_every": 1,
-    "max_tokens": 100,
-    "learning_rate": 1e-3,
-    "device": "cpu",
-    "loss": {"kl": 0.01},
-    "evaluations": [{"name": "few", "problems": 3, "max_completion_tokens": 60}],
-    "evaluate_every": 3,
+SHARED = {"steps": 6, "batch": 2, "updates": 2, "parts": 2, "save_every": 1, "learning_rate": 1e-3, "device": "cpu"}
+FEW = {"name": "few", "problems": 3, "max_completion_tokens": 60}
+RECIPES: dict[str, dict[str, Any]] = {
+    "grpo": {"group": 6, "max_tokens": 100, "loss": {"kl": 0.01}, "evaluations": [FEW], "evaluate_every": 3},
+    "rc": {
+        **{"group": 6, "turns": 2, "reasoning_tokens": 60, "summary_tokens": 16, "buffer": True, "pool": 2},
+        **{"levels": ["medium"], "evaluations": [{**FEW, "decoder": {"name": "rc", "turns": 2}}]},
+    },
+    "tti": {
+        **{"schedule": "additive", "shortest": 4, "growth": 2, "every": 2, "replay": 4, "capacity": 8},
+        "evaluations": [{**FEW, "task": "site", "level": "3-find", "decoder": {"name": "tti", "max_steps": 4}}],
+    },
 }
+"""A recipe without a memory of its own, one with a buffer of states, one with a curriculum and a buffer of rows."""
 
 
-def start(output: Path) -> subprocess.Popen[bytes]:
+def start(recipe: str, output: Path) -> subprocess.Popen[bytes]:
     output.mkdir(exist_ok=True)
     file = output / "settings.json"
-    file.write_text(json.dumps({**SETTINGS, "output": str(output)}))
-    command = [sys.executable, "-m", "training", "grpo", "--config", str(file)]
+    file.write_text(json.dumps({**SHARED, **RECIPES[recipe], "output": str(output)}))
+    command = [sys.executable, "-m", "training", recipe, "--config", str(file)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
@@ -57,11 +57,12 @@ def written(output: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_is_as_if_nothing_had_happened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_killed_and_resumed_is_as_if_nothing_had_happened(recipe: str, tmp_path: Path) -> None:
     undisturbed = tmp_path / "undisturbed"
-    finish(start(undisturbed))
+    finish(start(recipe, undisturbed))
     killed = tmp_path / "killed"
-    process = start(killed)
+    process = start(recipe, killed)
     wanted = random.Random().randint(2, 5)  # any step will do, and over many runs each one is tried
     metrics = killed / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") >= wanted):
@@ -70,6 +71,6 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(tmp_path: Path) -> Non
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (killed / "model.safetensors").exists()
-    finish(start(killed))
+    finish(start(recipe, killed))
     assert written(killed) == written(undisturbed)
     assert any(line["grad_norm"] for line in written(killed)["metrics"])
