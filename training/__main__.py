@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from training.configuration import settings
 
@@ -26,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser(prog="longthink train", description="Train a checkpoint for the decoders.")
     made.add_argument("recipe", nargs="?", choices=names("training.recipes"), help="what to train")
-    made.add_argument("--list", action="store_true", help="print every recipe with its settings and defaults")
+    made.add_argument("--list", action="store_true", help="print every recipe, or the settings of the one named")
     made.add_argument("--preset", help="`tiny` runs on two CPU cores, `paper` has the paper's settings")
     made.add_argument("--config", type=Path, metavar="FILE", help="settings from a TOML, YAML or JSON file")
     made.add_argument(
@@ -43,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     options = parser().parse_args(arguments)
     if options.list:
-        print("\n\n".join(_describe(name) for name in names("training.recipes")))
+        found = [options.recipe] if options.recipe else names("training.recipes")
+        print("\n".join(map(_describe, found)))
+        if options.recipe:
+            print(_settings(options.recipe))
         return 0
     if options.recipe is None:
         parser().print_usage(sys.stderr)
@@ -63,11 +67,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _describe(name: str) -> str:
+    """A recipe in one line, with its presets."""
     recipe = import_module(f"training.recipes.{name}")
-    fields = recipe.Config.model_fields.items()
-    lines = [f"  {field:<16} {info.default!s:<22} {info.description or ''}" for field, info in fields]
-    presets = [f"  presets: {', '.join(recipe.PRESETS)}"] if hasattr(recipe, "PRESETS") else []
-    return "\n".join([f"{name}: {(recipe.__doc__ or '').splitlines()[0]}", *presets, *lines])
+    presets = f" [{', '.join(recipe.PRESETS)}]" if hasattr(recipe, "PRESETS") else ""
+    return f"{name}{presets}: {(recipe.__doc__ or '').splitlines()[0]}"
+
+
+def _settings(name: str) -> str:
+    """All settings of a recipe, its own first, with their defaults."""
+    config = import_module(f"training.recipes.{name}").Config
+    *_, shared = (kind.model_fields for kind in config.__mro__ if issubclass(kind, BaseModel) and kind.model_fields)
+    fields = sorted(config.model_fields.items(), key=lambda field: field[0] in shared)
+    defaults = config().model_dump(mode="json")
+    lines = []
+    for field, info in fields:
+        text = " ".join((info.description or "").split())
+        lines.append(f"  {field} = {json.dumps(defaults[field])}" + (f"\n      {text}" if text else ""))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,16 @@ def test_every_recipe_is_listed_with_its_presets(capsys: pytest.CaptureFixture[s
     assert main(["--list"]) == 0
     shown = capsys.readouterr().out
     for name in names("training.recipes"):
-        assert f"\n{name}: " in f"\n{shown}"
+        assert re.search(rf"^{name}( \[.+\])?: ", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("recipe", names("training.recipes"))
+def test_the_settings_of_a_recipe_are_listed_its_own_first(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([recipe, "--list"]) == 0
+    shown = capsys.readouterr().out
+    fields = import_module(f"training.recipes.{recipe}").Config.model_fields
+    assert set(re.findall(r"^  (\w+) = ", shown, re.MULTILINE)) == set(fields)
+    assert "task" not in fields or shown.index("  task = ") < shown.index("  seed = ")
 
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.text()

@@ -80,5 +80,5 @@ def test_batches_hold_every_skill() -> None:
 def test_a_misspelt_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sft", "--set", "stepz=3"]) == 2
     assert "stepz" in capsys.readouterr().err
-    assert main(["--list"]) == 0
+    assert main(["sft", "--list"]) == 0
     assert "matrix_rate" in capsys.readouterr().out
