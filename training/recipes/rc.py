@@ -85,15 +85,17 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
         "loss": {"mean": "token", "clip_low": 0.2, "clip_high": 0.28, "dual_clip": 3.0, "kl": 0.001},
     },
     "tiny": {
+        "model": "runs/longthink-turns",
+        "task": "residues",
         "levels": ["medium", "hard"],
+        "pool": 480,
         "batch": 24,
         "group": 8,
-        "reasoning_tokens": 120,
-        "summary_tokens": 24,
-        "max_length": 120,
-        "steps": 50,
+        "reasoning_tokens": 32,
+        "summary_tokens": 4,
+        "max_length": 32,
+        "steps": 60,
         "learning_rate": 3e-4,
-        "wrong": -1.0,
     },
 }
 

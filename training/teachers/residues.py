@@ -27,6 +27,10 @@ WORDS = (
 """Every word of the problems and of the expert."""
 
 
+TURN_WORDS = (*WORDS, *". : progress up summarise".split())
+"""And those of turns and their summaries."""
+
+
 def attempt(problem: Problem, number: int) -> list[str]:
     """Guess and check: the remainders up to the first that is wrong, `yes` behind the last where none is."""
     words = ["try", str(number)]
@@ -78,3 +82,46 @@ class ResidueRows:
     def _row(self, problem: Problem, words: list[str], cut: bool = False) -> Row:
         asked = self._pack.render("solve", problem.question)
         return Row((*asked, Message("assistant", " ".join(words))), cut=cut)
+
+
+class TurnRows:
+    """Draws turns as the decoder `rc` asks for them, each with its summary.
+
+    A turn tries one number after the other, and its summary says up to which. A turn that was given one goes on from
+    there with the chance `heeded`; else it begins with 1 again.
+    """
+
+    def __init__(self, pack: Pack, seed: int, longest: int, heeded: float) -> None:
+        self._pack, self._longest, self._heeded = pack, longest, heeded
+        self._rng = random.Random(seed)
+        self._pools = [residues.pool(level, "train") for level in LEVELS]
+
+    def turn(self) -> Row:
+        """One turn, from a fresh start or from a summary that says any number below the solution."""
+        rng = self._rng
+        problem = rng.choice(rng.choice(self._pools))
+        (solution,) = problem.solutions
+        done = rng.randrange(solution) if rng.random() < 0.5 else 0
+        begun = done + 1 if rng.random() < self._heeded else 1
+        words, tried = sweep(problem, begun, rng.randint(SHORTEST, self._longest))
+        summary, draft = f"up to {done}" if done else "", " ".join(words)
+        asked = self._pack.render("summarise", problem.question, summary=summary, draft=draft)
+        reply = Message("assistant", f"up to {max(done, tried)}")
+        return Row((*asked, reply), cut=words[-2:] != [END_THINK, str(solution)])
+
+
+SHORTEST = 16
+"""Words of a turn at least: one attempt fits."""
+
+
+def sweep(problem: Problem, number: int, limit: int) -> tuple[list[str], int]:
+    """At most `limit` words of attempts from a number on, and the last one that was found wrong."""
+    words, wrong = [THINK], number - 1
+    while len(words) < limit:
+        words += attempt(problem, number)
+        if words[-1] == "yes":
+            words += [END_THINK, str(number)]
+            break
+        wrong = number if len(words) <= limit else wrong
+        number += 1
+    return words[:limit], wrong
