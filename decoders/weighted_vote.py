@@ -60,8 +60,8 @@ class WeightedVote(Solving):
         given = await judged(
             run, prompts, role=self._prompt, times=self.verifications, max_tokens=self.verify_tokens, model=model
         )
-        read = pack.score if self.scoring == "grade" else pack.accepts
-        marks = [[float(mark) for said in all_said if (mark := read(said.answer)) is not None] for all_said in given]
+        read = pack.score if self.scoring == "grade" else pack.acceptance
+        marks = [[mark for said in all_said if (mark := read(said.answer)) is not None] for all_said in given]
         weight = {text: fmean(own) if own else 0.0 for text, own in zip(texts, marks, strict=True)}
         weights = [weight[shown(candidate)] for candidate in candidates]
         if self.aggregate == "mean":

@@ -91,12 +91,12 @@ class ModelOptions(_Options):
     """One model to serve: an engine with its options, and prompts."""
 
     model: str | None = None
-    """Folder of a Hugging Face checkpoint (for vLLM also a hub name; for upstreams the name there); without it the
-    shipped one."""
+    """Folder of a Hugging Face checkpoint (for vLLM also a hub name; for upstreams the name there; for scorers the
+    file); without it the shipped one."""
     served_name: str | None = Field(default=None, min_length=1)
     """The model's name in the API; without it the folder's name, or the upstream's."""
-    engine: Literal["embedded", "vllm", "upstream", "scripted"] | None = None
-    """What generates tokens: embedded, unless --upstream names a server."""
+    engine: Literal["embedded", "vllm", "upstream", "scorer", "scripted"] | None = None
+    """What generates tokens: embedded, unless --upstream names a server. A scorer only marks answers, as a judge."""
     upstream: list[str | UpstreamHost] = []
     """Base URLs of OpenAI-compatible servers like http://127.0.0.1:8001/v1; those with a model share its calls."""
     upstream_options: UpstreamOptions = UpstreamOptions()
@@ -120,6 +120,8 @@ class ModelOptions(_Options):
         if self.kind == "scripted":
             return "scripted"
         path = Path(self.model or SHIPPED)
+        if self.kind == "scorer":
+            return path.stem
         return path.resolve().name if path.exists() else str(self.model)
 
     @property

@@ -42,15 +42,15 @@ async def verdicts(
 async def accepted(
     task: Task, run: Run, candidates: Sequence[Completion], *, times: int, max_tokens: int, model: str | None = None
 ) -> dict[str, float]:
-    """The share of verdicts that accept each different answer, 0 where the purse ended before one. Side by side."""
+    """How far verdicts accept each different answer, in the mean, 0 where the purse ended before one. Side by side."""
     different: dict[str, Completion] = {}
     for candidate in candidates:
         different.setdefault(run.same(candidate), candidate)
     prompts = [run.prompt("verify", task, model=model, answer=shown(candidate)) for candidate in different.values()]
     given = await judged(run, prompts, role="verify", times=times, max_tokens=max_tokens, model=model)
-    accepts = run.pack(model).accepts
+    acceptance = run.pack(model).acceptance
     return {
-        answer: sum(accepts(verdict.answer) for verdict in said) / max(len(said), 1)
+        answer: sum(acceptance(verdict.answer) for verdict in said) / max(len(said), 1)
         for answer, said in zip(different, given, strict=True)
     }
 

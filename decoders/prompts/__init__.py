@@ -140,6 +140,12 @@ class Pack:
         """Whether a verifier's reply accepts the answer that it was shown."""
         return re.search(self.config["accept_pattern"], verdict.strip(), re.IGNORECASE) is not None
 
+    def acceptance(self, verdict: str) -> float:
+        """How far a verifier's reply accepts the answer: 1 or 0, or its mark where the pack is for one that marks."""
+        if self.config.get("verdicts") == "marks":
+            return self.score(verdict) or 0.0
+        return float(self.accepts(verdict))
+
     def score(self, verdict: str) -> float | None:
         """The mark from 0 to 1 in a verifier's reply, None where there is none.
 

@@ -32,6 +32,13 @@ async def _embedded(options: ModelOptions) -> Engines:
     return {options.name: engine}
 
 
+async def _scorer(options: ModelOptions) -> Engines:
+    if options.model is None:
+        raise ValueError("the engine scorer needs a file: --model FILE, as `longthink train privacy scorer` writes it")
+    cls = import_module("server.engines.scorer").ScorerEngine
+    return {options.name: cls(Path(options.model), model=options.name)}
+
+
 async def _scripted(options: ModelOptions) -> Engines:
     cls = import_module("server.engines.scripted").ScriptedEngine
     return {options.name: cls(model=options.name, **options.scripted.model_dump())}
@@ -49,6 +56,7 @@ async def _vllm(options: ModelOptions) -> Engines:
 
 _FACTORIES: Mapping[str, Callable[[ModelOptions], Awaitable[Engines]]] = {
     "embedded": _embedded,
+    "scorer": _scorer,
     "scripted": _scripted,
     "upstream": _upstream,
     "vllm": _vllm,
