@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _EQUATION = re.compile(
     r"(\d{1,9}(?:\.\d{1,9})?)\s*([-+*/×÷−])\s*(\d{1,9}(?:\.\d{1,9})?)\s*=\s*(-?\d{1,9}(?:\.\d{1,9})?)(?![\d.]*\d)"
 )
+_MORE = re.compile(r"[\w=+*/×÷−-]")
 _OPERATORS = {"×": "*", "÷": "/", "−": "-"}
 _MANY_EQUATIONS, _MANY_WORDS = 8, 256
 
@@ -38,12 +39,12 @@ def features(question: str, answer: str) -> Mapping[str, float]:
     numbers that occur; `reached` whether the last result is the question's last number; `ends in an equation` whether
     nothing follows the last one; `other words` those outside equations; `length` in words, up to 256.
     """
-    found = _EQUATION.findall(answer)
+    matches = list(_EQUATION.finditer(answer))
+    found = [match.groups() for match in matches]
     given = _NUMBER.findall(question)
-    rest = _EQUATION.sub(" ", answer)
+    words, others = len(answer.split()), len(re.findall(r"\w+", _EQUATION.sub(" ", answer)))
     invented, reused = _origins(given, found)
     operands = max(2 * len(found), 1)
-    words = len(answer.split())
     values = (
         min(len(found) / _MANY_EQUATIONS, 1.0),
         sum(map(_holds, found)) / max(len(found), 1),
@@ -51,14 +52,14 @@ def features(question: str, answer: str) -> Mapping[str, float]:
         reused / operands,
         len(set(given) & set(_NUMBER.findall(answer))) / max(len(set(given)), 1),
         float(bool(found and given) and found[-1][3] == given[-1]),
-        float(bool(found) and not re.search(r"\w", answer[answer.rfind(found[-1][3]) + len(found[-1][3]) :])),
-        len(re.findall(r"\w+", rest)) / max(words, 1) if words else 0.0,
+        float(bool(matches) and not _MORE.search(answer, matches[-1].end())),
+        others / max(words, 1),
         min(words / _MANY_WORDS, 1.0),
     )
     return dict(zip(NAMES, (min(value, 1.0) for value in values), strict=True))
 
 
-def _origins(given: list[str], equations: list[tuple[str, str, str, str]]) -> tuple[int, int]:
+def _origins(given: list[str], equations: Sequence[tuple[str, ...]]) -> tuple[int, int]:
     """Operands that come from nowhere, and those that are used up already."""
     have, seen = Counter(given), set(given)
     invented = reused = 0
@@ -74,7 +75,7 @@ def _origins(given: list[str], equations: list[tuple[str, str, str, str]]) -> tu
     return invented, reused
 
 
-def _holds(equation: tuple[str, str, str, str]) -> bool:
+def _holds(equation: tuple[str, ...]) -> bool:
     a, operator, b, result = float(equation[0]), equation[1], float(equation[2]), float(equation[3])
     match _OPERATORS.get(operator, operator):
         case "+":

@@ -24,7 +24,9 @@ async def client_of(
     engines: Mapping[str, Engine], store: Any = None, **settings: Any
 ) -> AsyncGenerator[httpx.AsyncClient, None]:
     """A client of an app over these engines, which are closed with it."""
-    served = {name: Model(engine, Pack.load(getattr(engine, "pack", None) or "plain")) for name, engine in engines.items()}
+    served = {
+        name: Model(engine, Pack.load(getattr(engine, "pack", None) or "plain")) for name, engine in engines.items()
+    }
     app = create_app(Settings(engine="scripted", **settings), served, store=store)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))

@@ -50,7 +50,8 @@ def test_a_formula_that_is_wrong_by_a_tenth_is_found_out() -> None:
 )
 def test_private_data_needed_for_an_error_of_a_fifth(shift: float, public: int, needed: int) -> None:
     setting = Setting(Mean(64), public, 0, TEXTBOOK, reach=inf)
-    assert private_needed(setting, 0.2**2, shift) == pytest.approx(needed, abs=1)
+    found = private_needed(setting, 0.2**2, shift)
+    assert found == pytest.approx(needed, abs=1 if shift == 0 else 0.01 * needed), "there the clip was a little wider"
 
 
 @pytest.mark.parametrize("kind", sorted(FAMILIES))
@@ -76,8 +77,13 @@ def test_the_dichotomy_a_small_shift_ends_in_enough_public_data_a_large_one_in_n
     assert needed(int(enough), 0.1) == 0 < needed(int(enough) - 1, 0.1)
     assert public_needed(Mean(64), 0.2**2, 0.2) == inf
     assert needed(10**9, 2.0) > 0.97 * needed(6400, 2.0)
-    saving = needed(10**9, 0.5) / needed(10**9, 5.0)
-    assert saving == pytest.approx(sqrt(1 - 0.4**2), abs=0.03), "where noise dominates, n shrinks by √(1 - α²/τ²)"
+
+
+def test_where_noise_dominates_public_data_save_a_share_that_depends_on_the_shift_alone() -> None:
+    setting = Setting(Mean(64), 10**9, 0, Budget(0.001), reach=0.01)
+    for shift in (0.25, 0.5, 2.0):
+        share = private_needed(setting, 0.2**2, shift) / private_needed(setting, 0.2**2, None)
+        assert share == pytest.approx(sqrt(1 - (0.2 / shift) ** 2), abs=0.01)
 
 
 @pytest.mark.parametrize("kind", sorted(FAMILIES))
@@ -102,14 +108,14 @@ def test_one_person_moves_the_private_estimate_by_the_sensitivity_at_most() -> N
 
 
 def test_an_interval_within_a_regime_is_answered_and_one_across_is_refused() -> None:
-    (change,) = SETTING.changes(0.15, 0.6)
-    below, above = (plan(SETTING, Shift(*ends)) for ends in ((0.15, change - 0.01), (change + 0.01, 0.6)))
+    (change,) = SETTING.changes(0.15, 2.0)
+    below, above = (plan(SETTING, Shift(*ends)) for ends in ((0.15, change - 0.01), (change + 0.01, 2.0)))
     assert isinstance(below.found, Answer)
     assert isinstance(above.found, Answer)
     assert (below.found.regime, above.found.regime) == ("mixed", "private")
     assert below.found.risk_low < below.found.risk < below.found.risk_high
     assert below.found.risk_high == pytest.approx(SETTING.mixed_risk(change - 0.01))
-    across = plan(SETTING, Shift(0.15, 0.6)).found
+    across = plan(SETTING, Shift(0.15, 2.0)).found
     assert isinstance(across, Refusal)
     assert across.regimes == ("mixed", "private")
 
@@ -151,7 +157,7 @@ def test_the_command_answers_in_markdown_and_json(capsys: pytest.CaptureFixture[
 
 
 def test_the_command_refuses_and_says_what_would_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train([*PLAN, "--shift", "0.15", "0.6"]) == REFUSED
+    assert train([*PLAN, "--shift", "0.15", "2"]) == REFUSED
     said = capsys.readouterr().out
     assert "No answer" in said
     assert "--estimate" in said
@@ -194,7 +200,8 @@ def test_regimes_and_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert train(["privacy", "regimes", *asked, "--public", "0", "400", "--shift", "0", "9"]) == 0
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:]]
     assert rows[0][2] == "0"
-    assert rows[1][1] == rows[1][2] == rows[0][1]
+    assert rows[1][1] == rows[0][1]
+    assert int(rows[1][1].replace(",", "")) - int(rows[1][2].replace(",", "")) in (0, 1, 2)
     for name in ("map.svg", "map.png"):
         assert train(["privacy", "map", *asked, "--public", "400", "--output", str(tmp_path / name)]) == 0
         assert (tmp_path / name).stat().st_size > 5000
