@@ -26,6 +26,7 @@ from server.__main__ import _COMMANDS as PROGRAMS
 from server.__main__ import main as longthink
 from server.settings import load
 from tests.docs import existing
+from training.__main__ import COMMANDS as TRAINING
 from training.configuration import settings as recipe_settings
 
 BLANK = re.compile(r"<\w+>|…")
@@ -189,7 +190,7 @@ def flags() -> frozenset[str]:
         flag = name.replace("_", "-")
         found |= {f"--{flag}", f"--no-{flag}"} if field.annotation is bool else {f"--{flag}"}
     lines = [["bench", name] for name in BENCHMARKS] + [[name] for name in PROGRAMS if name not in ("serve", "bench")]
-    for words in [*lines, ["train", "study"], ["train", "overhead"]]:
+    for words in [*lines, *(["train", name] for name in TRAINING)]:
         if installed(words[0]):
             for parser in _nested(_parse(words, partial=True).parser):
                 found |= parser._option_string_actions.keys()
