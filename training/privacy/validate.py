@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import expm1, inf, sqrt
 
 import numpy as np
 from numpy.random import Generator
@@ -79,6 +79,7 @@ def lines(repeats: int = 1000, seed: int = 1) -> Iterator[Line]:
         yield _alone(family, n, Budget(mu), 0.5, repeats, rng)
         yield from _needed(family, m, Budget(mu), repeats, rng)
         yield from _floors(family, repeats, rng)
+    yield from _attack(Budget(1.0), repeats, rng)
     yield _delta(Budget(0.8), 0.5, rng)
     yield _coverage(repeats, rng)
 
@@ -133,6 +134,21 @@ def _floors(family: Family, repeats: int, rng: Generator) -> Iterator[Line]:
         name = f"{family.name}, mu {mu:g}: {'risk of the mixture is the floor' if exact else 'risk above the floor'}"
         mixture = share * public + (1 - share) * private
         yield _line(name, setting.floor(shift), mixture, bound=not exact)
+
+
+def _attack(budget: Budget, repeats: int, rng: Generator) -> Iterator[Line]:
+    """The two sides of the floor's proof: Σ<M - θ, x_i> is d for the private mean, and no more than privacy allows."""
+    family, n, zero = FAMILIES["mean"](24), 250, np.zeros(24)
+    found, squares = [], []
+    for _ in range(repeats):
+        data = family.draw(rng, n, zero)
+        released = family.fit_private(data, zero, 0.0, budget, rng)
+        found.append(float(released @ data.sum(0)))
+        squares.append(float(released @ released))
+    error = float(np.std(found) / sqrt(repeats))
+    yield Line("score attack on the private mean", family.d, float(np.mean(found)), error)
+    allowed = n * sqrt(expm1(2 * budget.rho) * float(np.mean(squares)))
+    yield Line("what privacy allows the attack", float(np.mean(found)), allowed, 0.0, bound=True)
 
 
 def _delta(budget: Budget, epsilon: float, rng: Generator) -> Line:
