@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmarks.tasks import Problem, countdown
+from benchmarks.tasks import Problem
 from decoders.core.messages import Sampling
 from decoders.core.task import Model
 from decoders.prompts import Pack
@@ -75,8 +75,3 @@ async def sample(
         return list(await asyncio.gather(*map(one, problems)))
     finally:
         await engine.aclose()
-
-
-def draw(level: str, split: countdown.Split, n: int, seed: int) -> list[countdown.Problem]:
-    """Countdown problems of a level and split."""
-    return countdown.problems(level, split, n, seed)

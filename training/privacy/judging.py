@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
+from benchmarks import tasks
 from benchmarks.report import percent, table
 from decoders.rewards.scorer import Scorer
 from server.model_options import SHIPPED
@@ -42,7 +43,7 @@ def _sample_options(to: argparse.ArgumentParser) -> None:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    problems = candidates.draw(options.level, options.split, options.problems, options.seed)
+    problems = tasks.problems("countdown", options.level, options.split, options.problems, options.seed)
     work = candidates.sample(options.model, problems, options.n, options.max_tokens, options.temperature, options.seed)
     found = asyncio.run(work)
     candidates.write(options.output, found)
