@@ -42,6 +42,8 @@ class Connection:
 
     async def post(self, path: str, body: bytes) -> AsyncGenerator[int | bytes, None]:
         """First the status, then the pieces of the body as they arrive. Raises `BadResponse` or `OSError`."""
+        if self._streams and self._streams[0].at_eof():  # the peer has closed it meanwhile
+            await self.aclose()
         reader, writer = self._streams or await self._connect()
         self._streams = None  # until the body has been read to its end, the connection is no good for another request
         target = self._url.path.rstrip("/") + path
