@@ -60,8 +60,8 @@ async def exchange(
         async with asyncio.timeout(limit), aclosing(connection.post(PATH, body)) as pieces:
             status = await anext(pieces)
             if status != 200:
-                said = (await _whole(pieces))[:120].decode(errors="replace")
-                sample.failure = Failure(f"HTTP {status!r}", said)
+                said = (await _whole(pieces)).decode(errors="replace")
+                sample.failure = Failure(f"HTTP {status!r}", " ".join(said.split())[:120])
             elif stream:
                 await _events(pieces, sample, began)
             else:

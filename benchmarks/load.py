@@ -109,7 +109,7 @@ def report(measured: Sequence[Target]) -> str:
     lines = []
     for name, title in FIGURES.items():
         cells = [spread(values(target.rounds, name)) for target in measured]
-        cells += [spread(ratios(*(target.rounds for target in measured), name))] if len(measured) == 2 else []
+        cells += [spread(ratios(measured[0].rounds, measured[1].rounds, name))] if len(measured) == 2 else []
         if any(cell != "—" for cell in cells):
             lines.append([title, *cells])
     notes, rounds = [], [r for target in measured for r in target.rounds]
@@ -127,7 +127,7 @@ def as_json(measured: Sequence[Target], about: str) -> str:
     found = [{"rounds": [clean(r) for r in target.rounds], "errors": dict(target.errors)} for target in measured]
     medians = {}
     if len(measured) == 2:
-        pairs = {name: ratios(*(target.rounds for target in measured), name) for name in FIGURES}
+        pairs = {name: ratios(measured[0].rounds, measured[1].rounds, name) for name in FIGURES}
         medians = {name: median(of) for name, of in pairs.items() if of}
     return json.dumps({"about": about, "targets": found, "median_ratios": medians}, indent=1, allow_nan=False)
 

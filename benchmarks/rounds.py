@@ -1,7 +1,8 @@
 """The figures of a round of load, and what rounds come to.
 
-Rule: medians over rounds with their range, and ratios of figures from the same round: on a shared machine absolute figures
-drift, ratios of neighbouring rounds hardly do. The range of five rounds holds the true median in 94 of 100 cases.
+Rule: medians over rounds with their range, and ratios of figures from the same round: on a shared machine absolute
+figures drift, ratios of neighbouring rounds hardly do. The range of five independent rounds holds the true median in 94
+of 100 cases, whatever the distribution (1 - 2 / 2⁵).
 """
 
 from __future__ import annotations
@@ -81,9 +82,11 @@ def differences(ours: Sequence[Round], theirs: Sequence[Round], name: str) -> li
 
 
 def spread(numbers: Sequence[float]) -> str:
-    """`median (least to most)`; a dash of none."""
+    """`median (least to most)`, one number where all are the same, a dash of none."""
     if not numbers:
         return "—"
+    if min(numbers) == max(numbers):
+        return number(numbers[0])
     return f"{number(median(numbers))} ({number(min(numbers))} to {number(max(numbers))})"
 
 

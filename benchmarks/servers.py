@@ -67,7 +67,9 @@ def started(
         subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=folder) as process,
     ):
         try:
-            _await(process, port, health, log)
+            if not _answers(process, port, health):
+                said = log.read_text(errors="replace").strip()[-1500:]
+                raise OSError(f"a server did not start: {' '.join(command)}\n{said}")
             yield Server(port, process.pid)
         finally:
             process.terminate()
@@ -76,15 +78,14 @@ def started(
             process.kill()
 
 
-def _await(process: subprocess.Popen[bytes], port: int, health: str, log: Path) -> None:
+def _answers(process: subprocess.Popen[bytes], port: int, health: str) -> bool:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         with suppress(OSError, HTTPException):
             if _ask(port, "GET", health)[0] == 200:
-                return
+                return True
         time.sleep(0.05)
-    said = log.read_text(errors="replace").strip()[-1500:]
-    raise OSError(f"a server did not start: {' '.join(map(str, process.args))}\n{said}")  # type: ignore[union-attr, arg-type]
+    return False
 
 
 def _ask(port: int, method: str, path: str, body: JsonValue = None) -> tuple[int, bytes]:

@@ -1,4 +1,7 @@
-"""One server under load. Rule: servers take turns, in rounds of the same requests, each round on fresh, warm connections."""
+"""One server under load.
+
+Rule: servers take turns, in rounds of the same requests, each round on new connections that have been used once.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What is compared, and the servers that do it. Rule: contenders of one kind ask the upstream the same number of questions.
+"""What is compared, and the servers that do it. Rule: contenders of one kind ask the upstream equally often.
 
 - *Pass-through*: longthink's decoder `direct`, optillm's approach `none`, its_hub with a budget of one sample.
 - *Self-consistency of 5*: five samples and a vote. optillm asks for them one after the other.
-- *Best of 3*: three samples and verdicts; its_hub's server does not offer it. optillm asks for three choices in one call and
-  for a rating of each; longthink samples three times and verifies each *different* answer once, and the fake upstream
-  always says the same: four calls both.
+- *Best of 3*: three samples and verdicts; its_hub's server does not offer it. optillm asks for three choices in one
+  call and for a rating of each; longthink samples three times and verifies each *different* answer once, and the fake
+  upstream always says the same: four calls both.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Contender:
 CONTENDERS = (
     Contender(UPSTREAM, _PASS),
     Contender("longthink", _PASS),
-    Contender("optillm", _PASS, {"optillm_approach": "none"}, "none"),
+    Contender("optillm", _PASS, {}, "none"),  # its field `optillm_approach` would be passed through, and refused
     Contender("its_hub", _PASS, {"budget": 1}, "budget 1"),
     Contender("longthink", _VOTE, {"decoder": {"name": "self_consistency", "n": 5}}, "self_consistency"),
     Contender("optillm", _VOTE, {"optillm_approach": "self_consistency"}, "self_consistency"),

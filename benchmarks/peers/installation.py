@@ -1,9 +1,9 @@
-"""The peers in virtual environments of their own. Rule: only an environment that was made to its end, as asked for now, counts.
+"""The peers in virtual environments of their own. Rule: only one that was made to its end, as asked for now, counts.
 
-its_hub is installed as its own documentation says, with the extra that its server needs. optillm's 37 requirements include
-torch, transformers, spacy, gradio and selenium, gigabytes that serve its plugins and its local inference. It is installed
-without them, with what `optillm.server` imports: its proxy and its built-in approaches are complete and are the same code,
-plugins that miss something are skipped when it starts, and it starts faster and takes less memory than in full.
+its_hub is installed with the extra that its server needs. optillm's 37 requirements include torch, transformers, spacy,
+gradio and selenium, gigabytes that serve its plugins and its local inference. It is installed without them, with what
+`optillm.server` imports: its proxy and its built-in approaches are complete and are the same code, plugins that miss
+something are skipped when it starts, and it starts faster and takes less memory than in full.
 """
 
 from __future__ import annotations
