@@ -1,4 +1,4 @@
-"""Servers as processes of their own, for the time of a measurement. Rule: none outlives its block, whatever happens."""
+"""Servers as processes of their own, for the time of a measurement. Rule: none outlives its block."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from benchmarks.peers.installation import program
-from benchmarks.servers import Server, free_port, quiet_environment, started
+from benchmarks.servers import HOST, Server, free_port, quiet_environment, started
 
 UPSTREAM = "upstream"
 MODEL = "fake"
@@ -61,7 +61,7 @@ def serving(peers: Sequence[str], environments: Path, delay: float, folder: Path
 
         def start(name: str, command: Sequence[str], health: str, place: Path | None = None) -> Server:
             port = free_port()
-            environment = quiet_environment(OPENAI_API_KEY="none")
+            environment = quiet_environment(OPENAI_API_KEY="none", NO_PROXY=HOST)
             log = folder / f"{name}.log"
             whole = [*command, "--port", str(port)]
             return stack.enter_context(
