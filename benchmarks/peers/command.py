@@ -83,6 +83,8 @@ def main(argv: Sequence[str]) -> int:
         peers = chosen(options)
         for peer in peers:
             install(peer, options.environments)
+        found = {"longthink": [f"longthink=={version('longthink')}"]}
+        found |= {peer: versions(peer, options.environments) for peer in peers}
         with (
             tempfile.TemporaryDirectory() as folder,
             serving(peers, options.environments, options.delay, Path(folder)) as servers,
@@ -95,8 +97,6 @@ def main(argv: Sequence[str]) -> int:
     about = provenance("peers", argv)
     publish(f"{report(entries, options.concurrency)}\n\n{about}", options.table)
     if options.output:
-        found = {"longthink": [f"longthink=={version('longthink')}"]}
-        found |= {peer: versions(peer, options.environments) for peer in peers}
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(as_json(entries, about, found) + "\n")
     return 1 if any(target.errors for e in entries for target in (e.single, e.crowd)) else 0
