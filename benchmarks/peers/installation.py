@@ -39,6 +39,8 @@ def install(peer: str, folder: Path) -> None:
         return
     place = folder / peer
     print(f"installing {peer} into {place}", file=sys.stderr, flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n")  # in whichever repository that is
     _run(sys.executable, "-m", "venv", "--clear", str(place))
     for arguments in PIP_CALLS[peer]:
         _run(str(program(peer, folder, "python")), "-m", "pip", "install", "--quiet", *arguments)
