@@ -40,8 +40,15 @@ class Connection:
         self._head = "".join(f"{name}: {text}\r\n" for name, text in lines.items())
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
+    @property
+    def usable(self) -> bool:
+        """Whether it is connected, and the peer has not closed it meanwhile."""
+        return self._streams is not None and not self._streams[0].at_eof()
+
     async def post(self, path: str, body: bytes) -> AsyncGenerator[int | bytes, None]:
         """First the status, then the pieces of the body as they arrive. Raises `BadResponse` or `OSError`."""
+        if not self.usable:
+            await self.aclose()
         reader, writer = self._streams or await self._connect()
         self._streams = None  # until the body has been read to its end, the connection is no good for another request
         target = self._url.path.rstrip("/") + path

@@ -17,10 +17,12 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import cli
-from benchmarks.load import FIGURES, Target, measure, ratios, run
+from benchmarks.event_loop import run
 from benchmarks.report import provenance, publish, table
+from benchmarks.rounds import FIGURES, clean, ratios
+from benchmarks.target import Load, Target, interleave
 
-SHOWN = ("requests_per_second", "tokens_per_second", "latency_p50_ms", "latency_p99_ms", "server_cpu_ms", "errors")
+SHOWN = ("requests_per_second", "tokens_per_second", "latency_p50_ms", "latency_p99_ms", "server_cpu_ms", "error_rate")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,16 +77,18 @@ def report(measured: Mapping[str, Target]) -> str:
     lines = []
     for name, target in measured.items():
         cells = [f"{median(r[figure] for r in target.rounds):,.4g}" for figure in SHOWN]
-        found = ratios(target, measured["memory"], "requests_per_second")
+        found = ratios(target.rounds, measured["memory"].rounds, "requests_per_second")
         lines.append([name, *cells, f"{median(found):.2f} ({min(found):.2f} to {max(found):.2f})"])
     head = ["store", *(FIGURES[figure] for figure in SHOWN), "requests/s against memory, median (range)"]
-    notes = [f"{name}: {n} x {e}" for name, t in measured.items() for e, n in t.errors.most_common(3)]
+    notes = [note for name, target in measured.items() for note in target.notes(name)]
     return "\n\n".join([table(head, lines), *notes])
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure and report; 1 if any request failed."""
     options = parser().parse_args(argv)
+    requests = max(1, options.requests // options.rounds)
+    load = Load(requests, options.concurrency, stream=True, timeout=options.timeout)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         stores = {"foreground": "memory", "memory": "memory", "sqlite": f"sqlite:{folder}/runs.db"}
         stores |= {"redis": options.redis} if options.redis else {}
@@ -95,15 +99,17 @@ def main(argv: Sequence[str]) -> int:
                     serving("--store", store, "--scripted.token-delay", str(options.token_delay))
                 )
                 asked = body(options, background=name != "foreground")
-                measured[name] = Target(url, None, asked, pid, options, stream=True)
-            run(measure(list(measured.values()), options))
+                measured[name] = Target(url, asked, load, pid=pid)
+            run(interleave(list(measured.values()), options.rounds))
         except (ValueError, OSError) as error:
             print(f"longthink bench durability: {error}", file=sys.stderr)
             return 2
     about = provenance("durability", argv)
     publish(f"{report(measured)}\n\n{about}", options.table)
     if options.output:
-        found = {name: {"rounds": t.rounds, "errors": dict(t.errors)} for name, t in measured.items()}
+        found = {
+            name: {"rounds": [clean(r) for r in t.rounds], "errors": dict(t.errors)} for name, t in measured.items()
+        }
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(json.dumps({"about": about, "stores": found}, indent=1) + "\n")
     return 1 if any(target.errors for target in measured.values()) else 0

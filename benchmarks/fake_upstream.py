@@ -17,7 +17,7 @@ import httptools
 import orjson
 
 from benchmarks import cli
-from benchmarks.load import run
+from benchmarks.event_loop import run
 
 _REASONS = {200: b"OK", 404: b"Not Found", 429: b"Too Many Requests", 503: b"Service Unavailable"}
 
@@ -159,7 +159,7 @@ class Fake:
     """Answers everything with the same words, one token each, after `delay` seconds.
 
     Without `token_delay` a stream's tokens come in one piece. Of every `every` completions one fails: with `status`, or
-    by a connection that is dropped before (`drop` 0) or after that many tokens.
+    by a connection that is dropped before (`drop` 0) or after that many tokens. `GET /calls` tells how many there were.
     """
 
     models: Sequence[str] = ("fake",)
@@ -198,6 +198,8 @@ class Fake:
     def _get(self, path: str, exchange: Exchange) -> None:
         if path == "/health":
             exchange.whole(200, {})
+        elif path == "/calls":
+            exchange.whole(200, {"calls": self.calls})
         elif path == "/v1/models":
             data = [{"id": model, "object": "model", "owned_by": self.owned_by} for model in self.models]
             exchange.whole(200, {"object": "list", "data": data})

@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import cli, tasks
-from benchmarks.load import run
+from benchmarks.event_loop import run
 from benchmarks.report import percent, provenance, publish, table
 from decoders import build
 from decoders.base import Decoder

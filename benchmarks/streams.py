@@ -25,7 +25,7 @@ from pathlib import Path
 
 from benchmarks import cli, processes
 from benchmarks.connection import BadResponse, Connection
-from benchmarks.load import run
+from benchmarks.event_loop import run
 from benchmarks.report import provenance, publish, table
 from benchmarks.statistics import percentile
 

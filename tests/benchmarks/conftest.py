@@ -36,6 +36,8 @@ class FakeEndpoint:
     fail: Callable[[int, dict[str, Any]], tuple[int, dict[str, str], str] | None] = lambda number, body: None
     chunked: bool = True
     words: int = 4
+    delay: float = 0.0
+    """Seconds before an answer."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def completion(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -79,6 +81,7 @@ class Handler(BaseHTTPRequestHandler):
             fake.requests.append(body)
             fake.headers.append({name.lower(): text for name, text in self.headers.items()})
             number = len(fake.requests)
+        time.sleep(fake.delay)
         failure = fake.fail(number, body)
         if failure:
             status, headers, text = failure
