@@ -1,7 +1,7 @@
-"""`longthink bench compare`: two curves at equal tokens, over the same problems.
+"""`longthink bench compare`: two curves at equal tokens or at equal cost, over the same problems.
 
-Rule: both sides are read at the same number of really generated tokens; nothing is extrapolated. The sign test takes
-the two nearest measured settings as they are, and the table shows how many tokens each of them spent.
+Rule: both sides are read where they really spent the same; nothing is extrapolated. The sign test takes the two nearest
+measured settings as they are, and the table shows what each of them spent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import cli
+from benchmarks import cli, prices
 from benchmarks.curves import Curve, load, paired
 from benchmarks.report import percent, publish, table
 from benchmarks.rows import DamagedFile
@@ -30,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--a-decoder", help="only this decoder of A")
     made.add_argument("--b-decoder", help="only this decoder of B")
     made.add_argument("--label", action="append", default=[], help="a name for A, then one for B")
-    made.add_argument("--at-tokens", default="", metavar="T1,T2", help="compare there too (default: at A's settings)")
+    made.add_argument("--at-tokens", default="", metavar="T1,T2", help="there too, or at these costs (default: A's settings)")
+    prices.add_options(made)
     made.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: 2000)")
     made.add_argument("--table", type=Path, help="Markdown file for the tables")
     return made
@@ -50,21 +51,21 @@ class Comparison:
     def markdown(self, at_tokens: Sequence[float]) -> str:
         """A line for each setting of A, then one for each wanted number of tokens."""
         header = (
-            "at tokens",
+            f"at {self.a.prices.short}",
             self.a.label,
             f"{self.b.label}, interpolated",
             "ratio (95 %)",
-            "nearest measured pair (tokens)",
+            f"nearest measured pair ({self.a.prices.short})",
             "only A : only B",
             "sign test p",
         )
-        means = [float(t) for t in self.ours.tokens.mean(1)]
+        means = [float(t) for t in self.ours.spent.mean(1)]
         lines = [self._line(t) for t in (*means, *at_tokens)]
         about = f"**{self.a.label}** (A) against **{self.b.label}** (B), {len(self.problems)} common problems"
         return f"{about}\n\n{table(header, lines)}"
 
     def _line(self, at: float) -> list[str]:
-        values = [interpolate(list(o.tokens.mean(1)), list(o.correct.mean(1)), at) for o in (self.ours, self.theirs)]
+        values = [interpolate(list(o.spent.mean(1)), list(o.correct.mean(1)), at) for o in (self.ours, self.theirs)]
         ratio = ratio_at(self.ours, self.theirs, at, resamples=self.resamples)
         shown = (
             f"{ratio.value:.2f} ({ratio.interval.low:.2f} to {ratio.interval.high:.2f})"
@@ -77,16 +78,20 @@ class Comparison:
         right, other = self.ours.correct[i] > 0, self.theirs.correct[j] > 0
         wins, losses = int(np.sum(right & ~other)), int(np.sum(other & ~right))
         pair = (
-            f"{self.a.points[i].setting.name} ({self.ours.tokens[i].mean():.0f}) : "
-            f"{self.b.points[j].setting.name} ({self.theirs.tokens[j].mean():.0f})"
+            f"{self.a.points[i].setting.name} ({_amount(self.ours.spent[i].mean())}) : "
+            f"{self.b.points[j].setting.name} ({_amount(self.theirs.spent[j].mean())})"
         )
         cells = ["—" if value is None else percent(value) for value in values]
-        return [f"{at:.0f}", *cells, shown, pair, f"{wins} : {losses}", f"{sign_test(wins, losses):.2g}"]
+        return [_amount(at), *cells, shown, pair, f"{wins} : {losses}", f"{sign_test(wins, losses):.2g}"]
+
+
+def _amount(spent: float) -> str:
+    return f"{spent:.0f}" if spent >= 100 or spent == round(spent) else f"{spent:.3g}"
 
 
 def _nearest(outcomes: Outcomes, at: float) -> int:
-    """The setting whose mean tokens are nearest in the logarithm."""
-    return int(np.argmin([abs(log(max(t, 1e-9) / at)) for t in outcomes.tokens.mean(1)]))
+    """The setting whose mean is nearest in the logarithm."""
+    return int(np.argmin([abs(log(max(t, 1e-9) / at)) for t in outcomes.spent.mean(1)]))
 
 
 def _named(curves: Sequence[Curve], decoder: str | None) -> list[Curve]:
@@ -106,8 +111,9 @@ def main(argv: Sequence[str]) -> int:
         )
         if len(names) != 2:
             raise ValueError("two labels are needed, one for A and one for B")
-        ours = _named(load([options.a], names[:1]), options.a_decoder)
-        theirs = _named(load([options.b], names[1:]), options.b_decoder)
+        paid = prices.of(options)
+        ours = _named(load([options.a], names[:1], paid), options.a_decoder)
+        theirs = _named(load([options.b], names[1:], paid), options.b_decoder)
         parts = [
             Comparison(a, b, *paired(a, b), options.resamples).markdown(at) for a in ours for b in theirs if a != b
         ]

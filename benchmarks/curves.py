@@ -1,4 +1,5 @@
-"""Accuracy curves out of the rows of accuracy runs: settings that differ in the swept option alone, by mean tokens.
+"""Accuracy curves out of the rows of accuracy runs: settings that differ in the swept option alone, by mean tokens
+or mean cost.
 
 Rule: two curves are compared on the problems that every setting of both has finished, and on no others.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figures, Summary
+from benchmarks.prices import TOKENS, Prices
 from benchmarks.rows import BUDGET, Row, Setting, by_setting, read
 from benchmarks.statistics import Interval, Outcomes
 
@@ -21,10 +23,11 @@ VARIED = ("model", "task", "level", "split", "temperature", "seed", "problem_see
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One setting with its figures, and the rows of its finished problems where the file has them."""
+    """One setting with its figures, the rows of its finished problems where the file has them, and what is paid."""
 
     figures: Figures
     rows: Mapping[str, Row]
+    prices: Prices = TOKENS
 
     @property
     def setting(self) -> Setting:
@@ -47,14 +50,20 @@ class Point:
         return self.figures.interval
 
     @property
-    def tokens(self) -> float:
-        """Mean of all tokens generated for a problem."""
-        return self.figures.tokens
+    def spent(self) -> float:
+        """Mean of what a problem cost: of all tokens generated for it, where nothing else is asked."""
+        own = self.figures
+        return self.prices.of(own.prompt_tokens, own.cached_tokens, own.tokens)
+
+    def cost(self, problem: str) -> float:
+        """What one problem cost."""
+        row = self.rows[problem]
+        return self.prices.of(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Settings in the order of their mean tokens; `fixed` is what they have in common."""
+    """Settings in the order of what they spent; `fixed` is what they have in common."""
 
     label: str
     decoder: str
@@ -62,8 +71,13 @@ class Curve:
     fixed: Setting
     points: tuple[Point, ...]
 
+    @property
+    def prices(self) -> Prices:
+        """What is paid for."""
+        return self.points[0].prices
 
-def load(files: Sequence[Path], labels: Sequence[str] = ()) -> list[Curve]:
+
+def load(files: Sequence[Path], labels: Sequence[str] = (), prices: Prices = TOKENS) -> list[Curve]:
     """The curves of all files, of rows (.jsonl) or of figures (.json); labels name the files, one each.
 
     `ValueError` for the wrong number of labels.
@@ -72,18 +86,18 @@ def load(files: Sequence[Path], labels: Sequence[str] = ()) -> list[Curve]:
         raise ValueError(f"{len(files)} files need {len(files)} labels, got {len(labels)}")
     found: list[Curve] = []
     for file, label in zip(files, labels or [""] * len(files), strict=True):
-        own = _curves(_points(file))
+        own = _curves(_points(file, prices))
         found += [replace(c, label=(label if len(own) == 1 else f"{label} {c.decoder}") or c.decoder) for c in own]
     if not found:
         raise ValueError("no finished rows")
     return _told_apart([replace(curve, label=curve.label.strip()) for curve in found])
 
 
-def _points(file: Path) -> list[Point]:
+def _points(file: Path, prices: Prices) -> list[Point]:
     if file.suffix == ".json":
-        return [Point(figures, {}) for figures in Summary.load(file).figures]
+        return [Point(figures, {}, prices) for figures in Summary.load(file).figures]
     groups = by_setting(row for row in read(file) if row.error is None).values()
-    return [Point(Figures.of(group), {row.problem: row for row in group}) for group in groups]
+    return [Point(Figures.of(group), {row.problem: row for row in group}, prices) for group in groups]
 
 
 def _curves(points: Iterable[Point]) -> list[Curve]:
@@ -96,7 +110,7 @@ def _curves(points: Iterable[Point]) -> list[Curve]:
         fixed[name] = common
         groups[name].append(point)
     return [
-        Curve("", fixed[name].decoder, fixed[name].axis, fixed[name], tuple(sorted(points, key=lambda p: p.tokens)))
+        Curve("", fixed[name].decoder, fixed[name].axis, fixed[name], tuple(sorted(points, key=lambda p: p.spent)))
         for name, points in sorted(groups.items(), key=lambda group: (fixed[group[0]].decoder, group[0]))
     ]
 
@@ -135,8 +149,7 @@ def paired(a: Curve, b: Curve) -> tuple[list[str], Outcomes, Outcomes]:
 
 
 def _outcomes(curve: Curve, problems: Sequence[str]) -> Outcomes:
-    rows = [[point.rows[problem] for problem in problems] for point in curve.points]
     return Outcomes(
-        np.array([[float(row.correct) for row in line] for line in rows]),
-        np.array([[float(row.completion_tokens) for row in line] for line in rows]),
+        np.array([[float(point.rows[problem].correct) for problem in problems] for point in curve.points]),
+        np.array([[point.cost(problem) for problem in problems] for point in curve.points]),
     )

@@ -40,10 +40,15 @@ class _Details(_Lenient):
     reasoning_tokens: int | None = None
 
 
+class _PromptDetails(_Lenient):
+    cached_tokens: int | None = None
+
+
 class _Usage(_Lenient):
     completion_tokens: int
     prompt_tokens: int = 0
     completion_tokens_details: _Details | None = None
+    prompt_tokens_details: _PromptDetails | None = None
 
 
 class _Message(_Lenient):
@@ -75,6 +80,7 @@ class Reply:
     completion_tokens: int
     reasoning_tokens: int
     prompt_tokens: int
+    cached_tokens: int
     by_role: JsonValue
     interaction: JsonValue
     seconds: float
@@ -136,13 +142,14 @@ def _reply(response: httpx.Response, seconds: float, retries: int) -> Reply:
         place = ".".join(map(str, first["loc"]))
         raise RequestFailed(f"the reply is not a chat completion: {place}: {first['msg']}", retries) from error
     usage, choice = body.usage, body.choices[0]
-    details = usage.completion_tokens_details
+    details, prompt = usage.completion_tokens_details, usage.prompt_tokens_details
     return Reply(
         answer=choice.message.content or "",
         finish=choice.finish_reason,
         completion_tokens=usage.completion_tokens,
         reasoning_tokens=(details and details.reasoning_tokens) or 0,
         prompt_tokens=usage.prompt_tokens,
+        cached_tokens=(prompt and prompt.cached_tokens) or 0,
         by_role=body.longthink.by_role if body.longthink else None,
         interaction=body.longthink.interaction if body.longthink else None,
         seconds=seconds,

@@ -31,6 +31,9 @@ class Figures(Setting):
     cut: int
     """Replies that ended with their budget."""
     answered: int
+    prompt_tokens: float = 0.0
+    """Means, 0 in files from before they were kept."""
+    cached_tokens: float = 0.0
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Self:
@@ -39,9 +42,11 @@ class Figures(Setting):
             **rows[0].setting.model_dump(),
             n=len(rows),
             right=sum(row.correct for row in rows),
-            tokens=round(sum(row.completion_tokens for row in rows) / len(rows), 2),
+            tokens=_mean(row.completion_tokens for row in rows),
             cut=sum(row.finish == "length" for row in rows),
             answered=sum(row.answered for row in rows),
+            prompt_tokens=_mean(row.prompt_tokens for row in rows),
+            cached_tokens=_mean(row.cached_tokens for row in rows),
         )
 
     @property
@@ -63,6 +68,11 @@ class Figures(Setting):
     def setting(self) -> Setting:
         """The part that says how it came about."""
         return Setting.model_validate({name: getattr(self, name) for name in Setting.model_fields})
+
+
+def _mean(counts: Iterable[int]) -> float:
+    found = list(counts)
+    return round(sum(found) / len(found), 2)
 
 
 class Summary(BaseModel):

@@ -12,7 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import cli
+from benchmarks import cli, prices
 from benchmarks.curves import Curve, load
 from benchmarks.plot import COLOURS, DPI
 from benchmarks.rows import DamagedFile
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--reference", default="self_consistency,rc", metavar="D1,D2", help="in every panel (default: these)"
     )
+    prices.add_options(made)
     return made
 
 
@@ -52,7 +53,7 @@ def draw(curves: Sequence[Curve], reference: Sequence[str]) -> Figure:
     for axes in grid[len(names) :]:
         axes.set_visible(False)
     first = curves[0].fixed
-    figure.supxlabel("tokens generated per problem (mean, logarithmic)", fontsize=10)
+    figure.supxlabel(f"{curves[0].prices.unit} (mean, logarithmic)", fontsize=10)
     figure.supylabel("problems solved", fontsize=10)
     sizes = sorted({point.n for curve in curves for point in curve.points})
     figure.suptitle(
@@ -69,7 +70,7 @@ def _panel(axes: Axes, name: str, own: Sequence[Curve], behind: Sequence[tuple[C
 
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(10))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0, 1)
@@ -92,14 +93,14 @@ def _panel(axes: Axes, name: str, own: Sequence[Curve], behind: Sequence[tuple[C
 
 
 def _points(curve: Curve) -> tuple[list[float], list[float]]:
-    return [point.tokens for point in curve.points], [point.accuracy for point in curve.points]
+    return [point.spent for point in curve.points], [point.accuracy for point in curve.points]
 
 
 def main(argv: Sequence[str]) -> int:
     """Draw the picture and tell where it is."""
     options = parser().parse_args(argv)
     try:
-        figure = draw(load(options.files), [name for name in options.reference.split(",") if name])
+        figure = draw(load(options.files, prices=prices.of(options)), [name for name in options.reference.split(",") if name])
     except (ValueError, DamagedFile, OSError) as error:
         print(f"longthink bench panels: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""`longthink bench plot`: accuracy against mean generated tokens, several decoders and checkpoints in one picture.
+"""`longthink bench plot`: accuracy against mean generated tokens or cost, several decoders in one picture.
 
 Rule: the picture shows what was measured: points with their intervals, joined by lines, no fit; tokens are all tokens
 generated for a problem. A decoder keeps its colour; further files of the same decoder differ by the line.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import cli
+from benchmarks import cli, prices
 from benchmarks.curves import Curve, load
 from benchmarks.rows import DamagedFile
 
@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--title", default="", help="default: task and level")
     made.add_argument("--label", action="append", default=[], help="a name for each file, in the order of the files")
     made.add_argument("--decoders", default="", metavar="D1,D2", help="only these decoders")
+    prices.add_options(made)
     return made
 
 
@@ -83,13 +84,14 @@ def draw(curves: Sequence[Curve], title: str) -> Figure:
 def _frame(axes: Axes, curves: Sequence[Curve], title: str) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
-    tokens = [point.tokens for curve in curves for point in curve.points]
-    low, high = max(min(tokens), 1.0), max(*tokens, 2.0)
+    spent = [point.spent for curve in curves for point in curve.points]
+    low, high = min(spent), max(spent)
+    low, high = (low or 1.0, high) if high > low else (low / 2 or 1.0, 2 * high or 2.0)
     axes.set_xscale("log")
     width = max(high / low, 2.0)
     axes.set_xlim(low / width**0.06, high * width**0.3)  # the labels stand to the right of the lines
     axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -97,7 +99,7 @@ def _frame(axes: Axes, curves: Sequence[Curve], title: str) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.set_xlabel("tokens generated per problem (mean, logarithmic)")
+    axes.set_xlabel(f"{curves[0].prices.unit} (mean, logarithmic)")
     axes.set_ylabel("problems solved")
     first = curves[0].fixed
     sizes = sorted({point.n for curve in curves for point in curve.points})
@@ -108,7 +110,7 @@ def _frame(axes: Axes, curves: Sequence[Curve], title: str) -> None:
 
 
 def _curve(axes: Axes, curve: Curve, style: Style) -> None:
-    x = [point.tokens for point in curve.points]
+    x = [point.spent for point in curve.points]
     y = [point.accuracy for point in curve.points]
     intervals = [point.interval for point in curve.points]
     low, high = [i.low for i in intervals], [i.high for i in intervals]
@@ -127,13 +129,13 @@ def _values(axes: Axes, curve: Curve, style: Style) -> None:
 
     before = float("inf")
     for point in reversed(curve.points):
-        place = axes.transAxes.inverted().transform(axes.transData.transform((point.tokens, point.accuracy)))[0]
+        place = axes.transAxes.inverted().transform(axes.transData.transform((point.spent, point.accuracy)))[0]
         if before - place < MARK_GAP:
             continue
         before = place
         axes.annotate(
             str(point.setting.axis_value),
-            (point.tokens, point.accuracy),
+            (point.spent, point.accuracy),
             xytext=(0, -12),
             textcoords="offset points",
             ha="center",
@@ -148,7 +150,7 @@ def _labels(axes: Axes, curves: Sequence[Curve], chosen: Sequence[Style]) -> Non
     from matplotlib.patheffects import withStroke
 
     placed: list[tuple[float, float]] = []
-    ends = [(curve.points[-1].tokens, curve.points[-1].accuracy) for curve in curves]
+    ends = [(curve.points[-1].spent, curve.points[-1].accuracy) for curve in curves]
     for i in sorted(range(len(curves)), key=lambda i: -ends[i][1]):
         x, y = axes.transAxes.inverted().transform(axes.transData.transform(ends[i]))
         for other_x, other_y in placed:
@@ -175,7 +177,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     wanted = [name for name in options.decoders.split(",") if name]
     try:
-        curves = [c for c in load(options.files, options.label) if not wanted or c.decoder in wanted]
+        curves = [c for c in load(options.files, options.label, prices.of(options)) if not wanted or c.decoder in wanted]
         figure = draw(curves, options.title)
     except (ValueError, DamagedFile, OSError) as error:
         print(f"longthink bench plot: {error}", file=sys.stderr)

@@ -69,6 +69,8 @@ class Row(Setting):
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Those of the prompt tokens that came from the prefix cache."""
     by_role: JsonValue = None
     """The server's breakdown of the tokens, where it gives one."""
     interaction: JsonValue = None

@@ -39,11 +39,12 @@ class Estimate:
 class Outcomes:
     """One decoder's results: rows are settings, columns are problems.
 
-    `correct` is 1 or 0, `tokens` counts everything generated. Two that are compared have the same columns.
+    `correct` is 1 or 0, `spent` is what it cost: all tokens generated, or those at prices. Two that are compared have the
+    same columns.
     """
 
     correct: Array
-    tokens: Array
+    spent: Array
 
 
 def wilson(correct: float, n: int, confidence: float = 0.95) -> Interval:
@@ -145,7 +146,7 @@ def ratio_at(
     ones for both sides, and computes mean tokens, accuracies, interpolation and ratio anew. A replicate whose range
     ends just short of `at` takes its nearest end. A ratio to zero is infinite; 0 / 0 counts as 1.
     """
-    ours, theirs = (interpolate(list(o.tokens.mean(1)), list(o.correct.mean(1)), at) for o in (a, b))
+    ours, theirs = (interpolate(list(o.spent.mean(1)), list(o.correct.mean(1)), at) for o in (a, b))
     if ours is None or theirs is None:
         return None
     problems = a.correct.shape[1]
@@ -159,9 +160,9 @@ def ratio_at(
 
 def _replicates(outcomes: Outcomes, weights: Array, at: float) -> Array:
     """The interpolated accuracy of every replicate, shape (replicates,)."""
-    tokens, correct = weights @ outcomes.tokens.T, weights @ outcomes.correct.T
-    order = np.argsort(tokens, axis=1)
-    x = np.log(np.maximum(np.take_along_axis(tokens, order, 1), 1e-9))
+    spent, correct = weights @ outcomes.spent.T, weights @ outcomes.correct.T
+    order = np.argsort(spent, axis=1)
+    x = np.log(np.maximum(np.take_along_axis(spent, order, 1), 1e-9))
     y = np.take_along_axis(correct, order, 1)
     return np.array([np.interp(log(at), xs, ys) for xs, ys in zip(x, y, strict=True)])
 

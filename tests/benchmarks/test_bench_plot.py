@@ -46,10 +46,10 @@ def files(tmp_path: Path) -> list[Path]:
 def test_curves_are_settings_in_the_order_of_their_tokens(files: list[Path]) -> None:
     rc, parallel = load(files)
     assert (rc.label, rc.axis, parallel.label) == ("rc", "turns", "self_consistency")
-    assert [(p.tokens, p.accuracy) for p in rc.points] == [(100, 0.1), (400, 0.5), (1600, 0.9)]
+    assert [(p.spent, p.accuracy) for p in rc.points] == [(100, 0.1), (400, 0.5), (1600, 0.9)]
     problems, ours, theirs = paired(rc, parallel)
     assert len(problems) == 50
-    assert ours.correct.shape == theirs.tokens.shape == (3, 50)
+    assert ours.correct.shape == theirs.spent.shape == (3, 50)
 
 
 def test_labels_name_files_and_tell_runs_apart(files: list[Path], tmp_path: Path) -> None:
