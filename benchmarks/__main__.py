@@ -18,13 +18,15 @@ COMMANDS = {
     "overhead": "tokens per second of decoders beside the same engine calls made raw",
     "stores": "writes per second of each store, and how long one takes",
     "durability": "requests per second with each store beside runs kept in memory",
-    "plot": "a picture of accuracy against generated tokens from the results of `accuracy`",
+    "plot": "a picture of accuracy against generated tokens or cost from the results of `accuracy`",
     "panels": "a small picture for each decoder of the same results",
     "interaction-picture": "success over the budget of interactions as a picture",
     "figures": "results of `accuracy` and `interaction` as a few figures a setting, small enough to be kept",
     "page": "those figures as the tables of the docs",
     "fake-upstream": "an OpenAI-compatible server without a model, for measurements of what stands before one",
-    "compare": "two results of `accuracy` at equal tokens, problem by problem",
+    "compare": "two results of `accuracy` at equal tokens or equal cost, problem by problem",
+    "cutback": "runs that are cut back to a budget beside runs that were told it",
+    "regret": "how far each decoder stays behind over all budgets up to one, as a curve",
     "ladder": "from results of `accuracy` to the table that the decoder `auto` chooses by",
 }
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -22,6 +24,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import cli, samples, tasks
 from benchmarks.endpoint import Endpoint, EndpointRefused, RequestFailed
 from benchmarks.figures import Figures
+from benchmarks.judge import Judge
+from benchmarks.marking import Judged, Marker, Rules
 from benchmarks.report import percent, provenance, publish, table
 from benchmarks.rows import BUDGET, DamagedFile, Journal, Row, Setting
 
@@ -64,10 +68,21 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--retries", type=int, default=6, help="after 429, 503 and lost connections (default: 6)")
     made.add_argument("--give-up", type=int, default=50, metavar="N", help="stop after N errors in a row (default: 50)")
     made.add_argument(
+        "--steps", action="store_true", help="keep what the steps answered, for `cutback` (longthink servers only)"
+    )
+    add_judge(made)
+    made.add_argument(
         "--output", type=Path, required=True, help="JSONL file; what is finished there is not asked again"
     )
     made.add_argument("--table", type=Path, help="Markdown file for the table")
     return made
+
+
+def add_judge(to: argparse.ArgumentParser) -> None:
+    """Who judges answers that no rule can check."""
+    to.add_argument("--judge", metavar="URL", help="base URL of a model that judges answers in free words")
+    to.add_argument("--judge-model", help="its name there")
+    to.add_argument("--judge-api-key", default=os.environ.get("JUDGE_API_KEY"), help="default: the environment's")
 
 
 def settings(options: argparse.Namespace) -> list[Setting]:
@@ -115,6 +130,8 @@ class Sweep:
     jobs: Iterator[Job]
     endpoint: Endpoint
     journal: Journal
+    marker: Marker
+    steps: bool
     progress: Progress
     bars: dict[str, object]
     give_up: int
@@ -149,11 +166,12 @@ class Sweep:
             "request_seed": setting.problem_seed_of(problem.id),
         }
         try:
-            reply = await self.endpoint.ask(request(setting, problem))
+            reply = await self.endpoint.ask(request(setting, problem), steps=self.steps)
+            marked = await self.marker.mark(problem, reply)
         except RequestFailed as error:
             return Row.model_validate({**same, "error": str(error), "retries": error.retries})
         got = {name: getattr(reply, name) for name in reply.__dataclass_fields__}
-        return Row.model_validate({**same, **got, "correct": await asyncio.to_thread(problem.check, reply.answer)})
+        return Row.model_validate({**same, **got, **marked})
 
     def _show(self, row: Row) -> None:
         (self.errors if row.error else self.right if row.correct else self.wrong)[row.key] += 1
@@ -164,9 +182,10 @@ class Sweep:
 
 
 async def measure(options: argparse.Namespace, wanted: Sequence[Setting], journal: Journal) -> None:
-    """Ask what is not yet in the journal."""
+    """Ask what is not yet in the journal. `ValueError` where nobody could say what is right."""
+    _check_judge(options)
     problems = tasks.problems(options.task, options.level, options.split, options.problems, options.problem_seed)
-    finished = journal.finished()
+    finished = journal.finished(options.judge_model, steps=options.steps)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[figures]}", TimeRemainingColumn())
     progress = Progress(*[TextColumn(c) if isinstance(c, str) else c for c in columns], console=Console(stderr=True))
     jobs: list[Job] = []
@@ -176,11 +195,27 @@ async def measure(options: argparse.Namespace, wanted: Sequence[Setting], journa
         done = len(problems) - len(new)
         bars[setting.key] = progress.add_task(setting.name, total=len(problems), completed=done, figures="")
         jobs += new
-    endpoint = Endpoint(options.url, api_key=options.api_key, connections=options.concurrency, retries=options.retries)
-    async with endpoint:
+    asking = {"connections": options.concurrency, "retries": options.retries}
+    async with Endpoint(options.url, api_key=options.api_key, **asking) as endpoint, AsyncExitStack() as stack:
+        marker: Marker = Rules()
+        if options.judge:
+            theirs = Endpoint(options.judge, api_key=options.judge_api_key, **asking)
+            judge = Judge(await stack.enter_async_context(theirs), options.judge_model, journal.rows)
+            marker = Judged(judge)
         with progress:
-            sweep = Sweep(iter(jobs), endpoint, journal, progress, bars, options.give_up)
+            sweep = Sweep(iter(jobs), endpoint, journal, marker, options.steps, progress, bars, options.give_up)
             await sweep.run(min(options.concurrency, len(jobs)))
+
+
+def _check_judge(options: argparse.Namespace) -> None:
+    own = tasks.load(options.task)
+    free = isinstance(own, tasks.QuestionSet) and own.schema.free
+    if bool(options.judge) != bool(options.judge_model):
+        raise ValueError("--judge and --judge-model belong together")
+    if free and not options.judge:
+        raise ValueError(f"no rule can check the answers of {options.task}: name a --judge and its --judge-model")
+    if options.judge and not free:
+        raise ValueError(f"the answers of {options.task} are checked by rule: they need no judge")
 
 
 def summary(rows: Sequence[Row], wanted: Sequence[Setting]) -> str:
@@ -194,7 +229,9 @@ def summary(rows: Sequence[Row], wanted: Sequence[Setting]) -> str:
         good = [row for row in own if row.error is None]
         shown = cells(Figures.of(good)) if good else ["—"] * 5
         lines.append([setting.name, str(len(good)), *shown, str(len(own) - len(good))])
-    return table(HEADER, lines)
+    unread = sum(row.verdict == "unclear" for row in newest.values())
+    note = f"\n\n{unread} of the judge's replies had no verdict; their answers count as wrong." if unread else ""
+    return table(HEADER, lines) + note
 
 
 def cells(figures: Figures) -> list[str]:

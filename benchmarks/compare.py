@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--a-decoder", help="only this decoder of A")
     made.add_argument("--b-decoder", help="only this decoder of B")
     made.add_argument("--label", action="append", default=[], help="a name for A, then one for B")
-    made.add_argument("--at-tokens", default="", metavar="T1,T2", help="there too, or at these costs (default: A's settings)")
+    made.add_argument(
+        "--at-tokens", default="", metavar="T1,T2", help="there too, or at these costs (default: A's settings)"
+    )
     prices.add_options(made)
     made.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: 2000)")
     made.add_argument("--table", type=Path, help="Markdown file for the tables")

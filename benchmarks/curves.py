@@ -145,10 +145,11 @@ def paired(a: Curve, b: Curve) -> tuple[list[str], Outcomes, Outcomes]:
     if not common:
         raise ValueError(f"{a.label} and {b.label} have no problem in common that every setting finished")
     problems = sorted(common)
-    return problems, _outcomes(a, problems), _outcomes(b, problems)
+    return problems, outcomes(a, problems), outcomes(b, problems)
 
 
-def _outcomes(curve: Curve, problems: Sequence[str]) -> Outcomes:
+def outcomes(curve: Curve, problems: Sequence[str]) -> Outcomes:
+    """What every setting of a curve came to on these problems."""
     return Outcomes(
         np.array([[float(point.rows[problem].correct) for problem in problems] for point in curve.points]),
         np.array([[point.cost(problem) for problem in problems] for point in curve.points]),

@@ -9,11 +9,11 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 RETRIED = frozenset({408, 429, 502, 503, 504})
 REFUSED = frozenset({401, 403, 404, 405})
@@ -60,20 +60,41 @@ class _Choice(_Lenient):
     finish_reason: str | None = None
 
 
+class _Error(_Lenient):
+    message: str = "it does not say why"
+
+
 class _Vendor(_Lenient):
     by_role: JsonValue = None
     interaction: JsonValue = None
+    error: _Error | None = None
 
 
 class _Body(_Lenient):
-    choices: list[_Choice] = Field(min_length=1)
+    choices: list[_Choice]
     usage: _Usage
     longthink: _Vendor | None = None
 
 
+class Told(_Lenient):
+    """A step of a run, as a longthink server tells of its end: `answer` is what votes compare."""
+
+    step: str
+    kind: str
+    tokens: int
+    finish: str | None = None
+    answer: str | None = None
+    verdict: bool | float | None = None
+
+
+class _Chunk(_Lenient):
+    id: str = ""
+    longthink: dict[str, JsonValue] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the benchmark needs of a chat completion. `seconds` is the last attempt alone."""
+    """What the benchmark needs of a chat completion. `seconds` is the last attempt alone; `steps` only if asked for."""
 
     answer: str
     finish: str | None
@@ -85,6 +106,7 @@ class Reply:
     interaction: JsonValue
     seconds: float
     retries: int
+    steps: tuple[Told, ...] | None = None
 
 
 class Endpoint:
@@ -101,20 +123,23 @@ class Endpoint:
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         )
 
-    async def ask(self, body: Mapping[str, JsonValue]) -> Reply:
-        """One chat completion. Raises `RequestFailed`, or `EndpointRefused` where going on makes no sense."""
+    async def ask(self, body: Mapping[str, JsonValue], *, steps: bool = False) -> Reply:
+        """One chat completion, of a longthink server with its steps where they are wanted.
+
+        Raises `RequestFailed`, or `EndpointRefused` where going on makes no sense.
+        """
         for attempt in range(self._retries + 1):
             started = time.perf_counter()
             wait: float | None = None
             try:
-                response = await self._client.post("chat/completions", json=dict(body))
+                response, told = await (self._watched(body) if steps else self._posted(body))
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError, httpx.ReadError) as error:
                 problem = f"{type(error).__name__}: {error}"
             except httpx.HTTPError as error:
                 raise RequestFailed(f"{type(error).__name__}: {error}", attempt) from error
             else:
                 if response.is_success:
-                    return _reply(response, time.perf_counter() - started, attempt)
+                    return replace(_reply(response, time.perf_counter() - started, attempt), steps=told)
                 problem = f"HTTP {response.status_code}: {_message(response)}"
                 if response.status_code in REFUSED:
                     raise EndpointRefused(problem)
@@ -124,6 +149,28 @@ class Endpoint:
             if attempt < self._retries:
                 await asyncio.sleep(_backoff(attempt) if wait is None else wait)
         raise RequestFailed(problem, self._retries)
+
+    async def _posted(self, body: Mapping[str, JsonValue]) -> tuple[httpx.Response, None]:
+        return await self._client.post("chat/completions", json=dict(body)), None
+
+    async def _watched(self, body: Mapping[str, JsonValue]) -> tuple[httpx.Response, tuple[Told, ...]]:
+        """The response with its steps: a run in the background, because a stream alone does not tell the final answer.
+
+        What a stream has shown stays there, also where the decoder has in the end preferred another answer.
+        """
+        wanted = {"background": True, "stream": True, "include_steps": True, "include_reasoning": False}
+        told, run = [], ""
+        async with self._client.stream("POST", "chat/completions", json={**body, **wanted}) as response:
+            if not response.is_success:
+                await response.aread()
+                return response, ()
+            async for line in response.aiter_lines():
+                if line.startswith("data: {"):
+                    chunk = _Chunk.model_validate_json(line.removeprefix("data: "))
+                    run = chunk.id or run
+                    if chunk.longthink and chunk.longthink.get("event") == "finished":
+                        told.append(Told.model_validate(chunk.longthink))
+        return await self._client.get(f"chat/completions/{run}"), tuple(told)
 
     async def __aenter__(self) -> Endpoint:
         return self
@@ -141,6 +188,9 @@ def _reply(response: httpx.Response, seconds: float, retries: int) -> Reply:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise RequestFailed(f"the reply is not a chat completion: {place}: {first['msg']}", retries) from error
+    if not body.choices:
+        why = (body.longthink and body.longthink.error) or _Error()
+        raise RequestFailed(f"the run has failed: {why.message}", retries)
     usage, choice = body.usage, body.choices[0]
     details, prompt = usage.completion_tokens_details, usage.prompt_tokens_details
     return Reply(

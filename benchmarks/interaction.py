@@ -92,7 +92,8 @@ def measure(options: argparse.Namespace, wanted: Sequence[Setting], journal: Jou
     for level in dict.fromkeys(setting.level for setting in wanted):
         own = [setting for setting in wanted if setting.level == level]
         if not options.policy:
-            chosen = argparse.Namespace(**{**vars(options), "task": "site", "level": level})
+            fixed = {"task": "site", "level": level, "steps": False, "judge": None, "judge_model": None}
+            chosen = argparse.Namespace(**{**vars(options), **fixed})
             asyncio.run(accuracy.measure(chosen, own, journal))
             continue
         finished = journal.finished()
@@ -154,7 +155,8 @@ def main(argv: Sequence[str]) -> int:
         return 2
     publish(f"{summary(rows, wanted)}\n\n{provenance('interaction', argv)}", options.table)
     if options.picture:
-        from benchmarks.interaction_picture import draw, save
+        from benchmarks.canvas import save
+        from benchmarks.interaction_picture import draw
 
         good = by_setting(row for row in rows if row.error is None)
         save(draw([Figures.of(good[setting.key]) for setting in wanted if setting.key in good]), options.picture)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import cli
+from benchmarks.canvas import COLOURS, MARKERS, save
 from benchmarks.figures import Figures, figures_of
-from benchmarks.plot import COLOURS, DPI, MARKERS
 from benchmarks.rows import DamagedFile
 
 if TYPE_CHECKING:
@@ -68,13 +68,6 @@ def _panel(axes: Axes, level: str, found: Sequence[Figures]) -> None:
     axes.grid(True, color="#e6e6e6", linewidth=0.8)
     axes.set_title(level, fontsize=10, fontweight="bold", loc="left")
     axes.legend(fontsize=7, frameon=False, loc="upper left")
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write the file and tell where it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI)
-    print(path)
 
 
 def parser() -> argparse.ArgumentParser:

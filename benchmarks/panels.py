@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import cli, prices
+from benchmarks.canvas import COLOURS, label_budget, save
 from benchmarks.curves import Curve, load
-from benchmarks.plot import COLOURS, DPI
 from benchmarks.rows import DamagedFile
 
 if TYPE_CHECKING:
@@ -66,12 +66,10 @@ def draw(curves: Sequence[Curve], reference: Sequence[str]) -> Figure:
 
 
 def _panel(axes: Axes, name: str, own: Sequence[Curve], behind: Sequence[tuple[Curve, str]]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+    from matplotlib.ticker import PercentFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(10))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    label_budget(axes.xaxis)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0, 1)
     axes.grid(True, color="#ececec", linewidth=0.7)
@@ -100,14 +98,14 @@ def main(argv: Sequence[str]) -> int:
     """Draw the picture and tell where it is."""
     options = parser().parse_args(argv)
     try:
-        figure = draw(load(options.files, prices=prices.of(options)), [name for name in options.reference.split(",") if name])
+        figure = draw(
+            load(options.files, prices=prices.of(options)), [name for name in options.reference.split(",") if name]
+        )
     except (ValueError, DamagedFile, OSError) as error:
         print(f"longthink bench panels: {error}", file=sys.stderr)
         return 2
     except ImportError:
         print("longthink bench panels needs matplotlib: pip install '.[bench]'", file=sys.stderr)
         return 2
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.output, dpi=DPI)
-    print(options.output)
+    save(figure, options.output)
     return 0

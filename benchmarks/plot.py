@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import cli, prices
+from benchmarks.canvas import COLOURS, LINES, MARKERS, frame, save
 from benchmarks.curves import Curve, load
 from benchmarks.rows import DamagedFile
 
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind people can tell apart, without the yellow that vanishes on white
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
-LINES = ("-", "--", ":", "-.")
-MARKERS = "os^Dv"
-DPI = 200
 LABEL_GAP, LABEL_WIDTH = 0.05, 0.3
 MARK_GAP = 0.03
 
@@ -82,31 +78,21 @@ def draw(curves: Sequence[Curve], title: str) -> Figure:
 
 
 def _frame(axes: Axes, curves: Sequence[Curve], title: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
-
     spent = [point.spent for curve in curves for point in curve.points]
     low, high = min(spent), max(spent)
     low, high = (low or 1.0, high) if high > low else (low / 2 or 1.0, 2 * high or 2.0)
-    axes.set_xscale("log")
-    width = max(high / low, 2.0)
-    axes.set_xlim(low / width**0.06, high * width**0.3)  # the labels stand to the right of the lines
-    axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(True, color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.set_xlabel(f"{curves[0].prices.unit} (mean, logarithmic)")
-    axes.set_ylabel("problems solved")
     first = curves[0].fixed
     sizes = sorted({point.n for curve in curves for point in curve.points})
     n = f"n = {sizes[0]}" if len(sizes) == 1 else f"n = {sizes[0]} to {sizes[-1]}"
-    axes.set_title(title or f"{first.task}, {first.level}", loc="left", fontsize=13, fontweight="bold", pad=22)
-    about = f"{first.task} {first.level}, {first.split} problems, {n}; bands: 95 % Wilson intervals"
-    axes.text(0, 1.02, about, transform=axes.transAxes, fontsize=9, color="#555555")
+    frame(
+        axes,
+        x=f"{curves[0].prices.unit} (mean, logarithmic)",
+        y="problems solved",
+        title=title or f"{first.task}, {first.level}",
+        about=f"{first.task} {first.level}, {first.split} problems, {n}; bands: 95 % Wilson intervals",
+    )
+    width = max(high / low, 2.0)
+    axes.set_xlim(low / width**0.06, high * width**0.3)  # the labels stand to the right of the lines
 
 
 def _curve(axes: Axes, curve: Curve, style: Style) -> None:
@@ -177,7 +163,9 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     wanted = [name for name in options.decoders.split(",") if name]
     try:
-        curves = [c for c in load(options.files, options.label, prices.of(options)) if not wanted or c.decoder in wanted]
+        curves = [
+            c for c in load(options.files, options.label, prices.of(options)) if not wanted or c.decoder in wanted
+        ]
         figure = draw(curves, options.title)
     except (ValueError, DamagedFile, OSError) as error:
         print(f"longthink bench plot: {error}", file=sys.stderr)
@@ -185,7 +173,5 @@ def main(argv: Sequence[str]) -> int:
     except ImportError:
         print("longthink bench plot needs matplotlib: pip install '.[bench]'", file=sys.stderr)
         return 2
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.output, dpi=DPI)
-    print(options.output)
+    save(figure, options.output)
     return 0

@@ -40,7 +40,7 @@ def add_options(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--cost",
         action="store_true",
-        help="count cost in place of tokens; without prices a prompt token is 0.2 of a generated one, a cached one 0.02",
+        help="cost in place of tokens; without prices a prompt token is 0.2 of a generated one, a cached one 0.02",
     )
     for name, about in (("input", "prompt"), ("cached", "cached prompt"), ("output", "generated")):
         to.add_argument(f"--price-{name}", type=float, metavar="PRICE", help=f"of a million {about} tokens")
@@ -54,5 +54,5 @@ def of(options: argparse.Namespace) -> Prices:
     if options.price_input is None or options.price_output is None:
         raise ValueError("prices need --price-input and --price-output")
     cached = options.price_input if options.price_cached is None else options.price_cached
-    paid = (price * PER_MILLION * PROBLEMS for price in (options.price_input, cached, options.price_output))
-    return Prices(*paid, unit=f"cost of {PROBLEMS:,} problems", short="cost")
+    prompt, cached, generated = (price * PER_MILLION * PROBLEMS for price in (given[0], cached, given[2]))
+    return Prices(prompt, cached, generated, f"cost of {PROBLEMS:,} problems", "cost")

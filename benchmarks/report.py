@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-SECRETS = ("--api-key", "--against-api-key")
+SECRETS = ("--api-key", "--against-api-key", "--judge-api-key")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

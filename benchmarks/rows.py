@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, computed_field
 
@@ -58,6 +59,20 @@ class Setting(BaseModel):
         return int.from_bytes(hashlib.sha256(f"{self.seed}/{problem}".encode()).digest()[:4]) >> 1
 
 
+class Step(BaseModel):
+    """One step of the run that made an answer: what it cost, and what it would have answered."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    step: str
+    """Its place in the run: equal in every run of the same request."""
+    kind: str
+    tokens: int
+    answer: str | None = None
+    right: bool = False
+    """Whether that is right, by the check of the problem."""
+
+
 class Row(Setting):
     """One request and what came of it."""
 
@@ -75,6 +90,13 @@ class Row(Setting):
     """The server's breakdown of the tokens, where it gives one."""
     interaction: JsonValue = None
     """Its report of the episode, where there was one."""
+    judge: str | None = None
+    """The model that said whether it is correct, None where a rule did."""
+    verdict: Literal["right", "wrong", "unclear", "empty"] | None = None
+    judged: str | None = None
+    """A digest of what was judged, so that it is not judged twice."""
+    steps: tuple[Step, ...] | None = None
+    """In the order of their places, where they were asked for."""
     seconds: float = 0.0
     """Of the last attempt, without the waits between attempts."""
     retries: int = 0
@@ -137,9 +159,10 @@ class Journal:
         self._file.write(row.model_dump_json().encode() + b"\n")
         self.rows.append(row)
 
-    def finished(self) -> set[str]:
-        """The ids that need not be asked again."""
-        return {row.id for row in self.rows if row.error is None}
+    def finished(self, judge: str | None = None, *, steps: bool = False) -> set[str]:
+        """The ids that need not be asked again: those marked by this judge, and with their steps if they are wanted."""
+        good = (row for row in self.rows if row.error is None and row.judge == judge)
+        return {row.id for row in good if not steps or row.steps is not None}
 
     def __enter__(self) -> Journal:
         return self

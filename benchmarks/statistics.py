@@ -39,8 +39,8 @@ class Estimate:
 class Outcomes:
     """One decoder's results: rows are settings, columns are problems.
 
-    `correct` is 1 or 0, `spent` is what it cost: all tokens generated, or those at prices. Two that are compared have the
-    same columns.
+    `correct` is 1 or 0, `spent` is what it cost: all tokens generated, or those at prices. Two that are compared have
+    the same columns.
     """
 
     correct: Array

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from benchmarks.tasks.sets import SETS, QuestionSet, open_set
 
-__all__ = ["Problem", "TaskModule", "load", "names", "problems"]
+__all__ = ["Problem", "QuestionSet", "TaskModule", "load", "names", "problems"]
 
 
 class Problem(Protocol):

@@ -43,7 +43,7 @@ class QuestionSet:
         """
         if self.schema.held_out and split != "test":
             raise ValueError(f"{self.name} is for testing: it has no split {split!r}")
-        if not self.schema.wrong:
+        if not self.schema.wrong and not self.schema.free:
             math.require()
         found = [q for q in self._level(wanted) if self.schema.held_out or q.split == split]
         if len(found) < n:

@@ -31,6 +31,8 @@ class Question:
     name: str = ""
     """Its id in the set, if it has one there."""
     difficulty: float | None = None
+    free: bool = False
+    """Whether the answer is free words, with no form to ask for and no rule to check it."""
 
     @property
     def words(self) -> str:
@@ -55,6 +57,8 @@ class Question:
     @property
     def question(self) -> str:
         """The question with its options and the wish for a boxed answer."""
+        if self.free:
+            return self.text
         if not self.options:
             return f"{self.text}\n\n{exact.form('boxed').instruction}"
         lines = (f"{letter}) {option}" for letter, option in zip(_LETTERS, self.options, strict=False))
@@ -65,7 +69,9 @@ class Question:
         """Thinking is enough."""
 
     def check(self, answer: str) -> bool:
-        """Whether the answer is right; one that is hostile may take seconds."""
+        """Whether the answer is right; one that is hostile may take seconds. `ValueError` for free words."""
+        if self.free:
+            raise ValueError("no rule can check free words: they need a judge")
         if self.options:
             return choice.check(_LETTERS[self.options.index(self.answer)], answer)
         return math.check(self.answer, answer)
@@ -78,7 +84,7 @@ def parse(row: Row, schema: Schema) -> Question | None:
     if not text or not answer:
         return None
     difficulty = _optional(row, schema.difficulty)
-    made = Question(text, answer, (), _optional(row, schema.id), float(difficulty) if difficulty else None)
+    made = Question(text, answer, (), _optional(row, schema.id), float(difficulty) if difficulty else None, schema.free)
     if not schema.wrong:
         return made
     options = [answer, *(_text(cell(row, column)) for column in schema.wrong)]

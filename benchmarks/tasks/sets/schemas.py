@@ -43,6 +43,8 @@ class Schema:
     frame: str = ""
     """A pattern of what stands around the question and does not belong to it."""
     hub: Mapping[str, tuple[Hub, ...]] = field(default_factory=dict)
+    free: bool = False
+    """Whether answers are free words, which only a judge can tell right from wrong."""
     held_out: bool = True
     """All of it is for testing. Otherwise a hash cuts it into train, dev and test."""
 
@@ -92,5 +94,6 @@ SETS: Mapping[str, Schema] = {
         hub={kind: (Hub("Idavidrein/gpqa", "train", f"gpqa_{kind}"),) for kind in ("diamond", "main", "extended")},
     ),
     "questions": Schema(id="id", difficulty="difficulty", held_out=False),
+    "open": Schema(id="id", difficulty="difficulty", free=True, held_out=False),
 }
-"""`questions` is anybody's own file."""
+"""`questions` is anybody's own file, and `open` one whose answers are free words."""
