@@ -25,6 +25,7 @@ COMMANDS = {
     "page": "those figures as the tables of the docs",
     "fake-upstream": "an OpenAI-compatible server without a model, for measurements of what stands before one",
     "compare": "two results of `accuracy` at equal tokens or equal cost, problem by problem",
+    "survey": "every decoder on every synthetic family, into tables and pictures of the docs",
     "cutback": "runs that are cut back to a budget beside runs that were told it",
     "regret": "how far each decoder stays behind over all budgets up to one, as a curve",
     "ladder": "from results of `accuracy` to the table that the decoder `auto` chooses by",

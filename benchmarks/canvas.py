@@ -1,4 +1,4 @@
-"""What all pictures share: colours, axes over a budget, and how they are saved. Rule: a budget's axis is logarithmic."""
+"""What all pictures share: colours, a logarithmic axis over a budget, how they are saved. Rule: shares go up to 1."""
 
 from __future__ import annotations
 

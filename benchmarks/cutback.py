@@ -1,8 +1,8 @@
 """`longthink bench cutback`: runs that are cut back to a budget, beside runs that were told it from the start.
 
 One recorded run of a problem (`longthink bench accuracy --steps`) gives its whole curve: the answer that it would have
-given, had it been stopped after so many tokens. Runs of the same setting with `--budget`, in the same files, are what it
-is held against. Rule: both are marked by the same check on the same problems, and nothing is asked anew.
+given, had it been stopped after so many tokens. It is held against runs of the same setting with `--budget`.
+Rule: both are marked by the same check on the same problems, and nothing is asked anew.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def draw(found: Sequence[CutBack]) -> Figure:
         y="problems solved",
         title="Cut back to a budget, and told it from the start",
         about=f"{first.task} {first.level}, {first.split} problems, n = {len(found[0].runs)}; "
-        "lines: one recorded run cut back; marks: told the budget; 95 % Wilson intervals",
+        "lines: recorded and cut back; marks: told; 95 % Wilson",
     )
     for number, own in enumerate(found):
         _draw(axes, own, COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)])

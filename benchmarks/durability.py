@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -20,6 +19,7 @@ from benchmarks import cli
 from benchmarks.event_loop import run
 from benchmarks.report import provenance, publish, table
 from benchmarks.rounds import FIGURES, clean, ratios
+from benchmarks.servers import serving
 from benchmarks.target import Load, Target, interleave
 
 SHOWN = ("requests_per_second", "tokens_per_second", "latency_p50_ms", "latency_p99_ms", "server_cpu_ms", "error_rate")
@@ -40,22 +40,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--table", type=Path, help="Markdown file")
     made.add_argument("--output", type=Path, help="JSON file")
     return made
-
-
-@contextmanager
-def serving(*arguments: str) -> Iterator[tuple[str, int]]:
-    """A server of the scripted engine: its URL and its process."""
-    command = [sys.executable, "-m", "server", "serve", "--engine", "scripted", "--port", "0", "--no-log-requests"]
-    command += arguments
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            words = process.stdout.readline().split()
-            if len(words) < 2:
-                raise ValueError(f"the server did not start: {' '.join(command)}")
-            yield words[1], process.pid
-        finally:
-            process.terminate()
 
 
 def body(options: argparse.Namespace, *, background: bool) -> bytes:
@@ -96,7 +80,9 @@ def main(argv: Sequence[str]) -> int:
         try:
             for name, store in stores.items():
                 url, pid = stack.enter_context(
-                    serving("--store", store, "--scripted.token-delay", str(options.token_delay))
+                    serving(
+                        "--engine", "scripted", "--store", store, "--scripted.token-delay", str(options.token_delay)
+                    )
                 )
                 asked = body(options, background=name != "foreground")
                 measured[name] = Target(url, asked, load, pid=pid)

@@ -21,11 +21,11 @@ LONGEST_WAIT = 60.0
 
 
 class RequestFailed(Exception):
-    """No usable reply, after all attempts. `retries` says how many there were after the first."""
+    """No usable reply, after all attempts. `retries` says how many came after the first, `code` is the error's."""
 
-    def __init__(self, message: str, retries: int) -> None:
+    def __init__(self, message: str, retries: int, code: str = "") -> None:
         super().__init__(message)
-        self.retries = retries
+        self.retries, self.code = retries, code
 
 
 class EndpointRefused(Exception):
@@ -144,7 +144,7 @@ class Endpoint:
                 if response.status_code in REFUSED:
                     raise EndpointRefused(problem)
                 if response.status_code not in RETRIED:
-                    raise RequestFailed(problem, attempt)
+                    raise RequestFailed(problem, attempt, _error(response, "code"))
                 wait = _retry_after(response)
             if attempt < self._retries:
                 await asyncio.sleep(_backoff(attempt) if wait is None else wait)
@@ -208,11 +208,15 @@ def _reply(response: httpx.Response, seconds: float, retries: int) -> Reply:
 
 
 def _message(response: httpx.Response) -> str:
-    """The error's text, out of OpenAI's error object where it is one."""
+    return _error(response, "message") or response.text[:200]
+
+
+def _error(response: httpx.Response, field: str) -> str:
+    """A field of OpenAI's error object, empty where there is none."""
     try:
-        return str(response.json()["error"]["message"])
+        return str(response.json()["error"][field] or "")
     except (ValueError, KeyError, TypeError):
-        return response.text[:200]
+        return ""
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -1,7 +1,8 @@
 """`longthink bench page`: writes measured figures into the pages of the docs, from what `longthink bench figures` kept.
 
 A page marks where: `<!-- results: VIEW FILE+FILE WORDS -->` … `<!-- end -->`, with a view of this module, files of
-`--data` without their ending, and what the view wants to know besides.
+`--data` without their ending, and what the view wants to know besides. `written FILE` is a table as a command has
+written it, `survey TASK TASK` what a survey has left.
 Rule: no figure of such a block is written by hand.
 """
 
@@ -77,6 +78,31 @@ VIEWS: Mapping[str, Callable[[Sequence[Figures], str, str], str]] = {
 }
 
 
+def written(data: Path, words: str) -> str:
+    """A file that a command has written there with `--table`."""
+    return (data / f"{words}.md").read_text(encoding="utf-8").strip()
+
+
+def survey(data: Path, words: str) -> str:
+    """What `longthink bench survey` has left of the families that the words list."""
+    parts = []
+    for task in words.split():
+        name = f"survey-{task}"
+        if not (data / f"{name}.json").is_file():
+            parts.append(f"**{task}**: not measured yet.")
+            continue
+        found = Summary.load(data / f"{name}.json")
+        first = found.figures[0]
+        parts += [f"**{first.task} {first.level}**, `{first.model}`, {first.split} problems. {found.about}"]
+        parts += [f"![Accuracy of every decoder on {task}]({name}.png)", settings(found.figures, "", "")]
+        parts += [f"![Regret of every decoder on {task}]({name}-regret.png)", written(data, name)]
+    return "\n\n".join(parts)
+
+
+FOLDER_VIEWS: Mapping[str, Callable[[Path, str], str]] = {view.__name__: view for view in (written, survey)}
+"""Views of more than figures."""
+
+
 def _solved(figures: Figures) -> str:
     interval = figures.interval
     return f"{percent(figures.accuracy)} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
@@ -93,9 +119,11 @@ def render(page: str, data: Path = DATA) -> str:
 
     def write(words: str, inside: str) -> str:
         view, _, rest = words.partition(" ")
-        name, _, wanted = rest.partition(" ")
+        if view in FOLDER_VIEWS:
+            return FOLDER_VIEWS[view](data, rest)
         if view not in VIEWS:
-            raise ValueError(f"there is no view {view!r}, only {', '.join(VIEWS)}")
+            raise ValueError(f"there is no view {view!r}, only {', '.join([*VIEWS, *FOLDER_VIEWS])}")
+        name, _, wanted = rest.partition(" ")
         found = [own for part in name.split("+") for own in Summary.load(data / f"{part}.json").figures]
         return VIEWS[view](found, wanted, inside)
 

@@ -1,6 +1,6 @@
 """What a problem cost: its tokens at prices. Rule: tokens that were generated are the cost where nothing else is asked.
 
-A prompt token that came from the prefix cache has a price of its own; `prompt_tokens` counts it, as OpenAI's usage does.
+A prompt token that came from the prefix cache has a price of its own; `prompt_tokens` counts it too, as OpenAI has it.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--decoders", default="", metavar="D1,D2", help="only these decoders")
     made.add_argument("--recorded", action="store_true", help="one run a problem cut back, measured with --steps")
     made.add_argument("--comparator", choices=("oracle", "best"), default="oracle", help="default: oracle")
-    made.add_argument("--budgets", default="", metavar="C1,C2", help="of the table (default: powers of four)")
+    made.add_argument("--budgets", default="", metavar="C1,C2", help="of the table (default: four of them)")
     prices.add_options(made)
     made.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: 2000)")
     made.add_argument("--table", type=Path, help="Markdown file for the table")
@@ -169,7 +169,7 @@ def compare(curves: Sequence[Curve], *, runs: bool, comparator: str, resamples: 
     drawn = np.random.default_rng(0).multinomial(n, [1 / n] * n, resamples) / n
     sources: list[Source] = [CutBack(point, problems) for point in chosen] if runs else []
     sources = sources or [Swept(outcomes(curve, problems)) for curve in curves]
-    labels = [f"{c.label} ({p.setting.name})" if runs else c.label for c, p in zip(curves, chosen, strict=True)]
+    labels = [f"{c.label}: {p.setting.name}" if runs else c.label for c, p in zip(curves, chosen, strict=True)]
     weights = np.concatenate([np.full((1, n), 1 / n), drawn])
     return Regrets(curves[0].fixed, labels, sources, weights, comparator, curves[0].prices.unit)
 
@@ -223,6 +223,7 @@ def draw(found: Regrets, title: str) -> Figure:
     )
     budgets = found.grid(PICTURED)
     values = found.at(budgets)
+    axes.set_ylim(max(float(values[:, 0].min()) - 0.1, 0), 1.02)
     for i in sorted(range(len(found.labels)), key=lambda i: float(values[i, 0, -1])):
         colour, line = COLOURS[i % len(COLOURS)], LINES[i // len(COLOURS) % len(LINES)]
         measured = sum(budget <= found.sources[i].ends[1] for budget in budgets)
@@ -235,11 +236,10 @@ def draw(found: Regrets, title: str) -> Figure:
 
 
 def powers(found: Regrets) -> list[float]:
-    """Up to four powers of four, the last at the end of what was measured or below it."""
+    """Up to four budgets, each four times the one before; the last is the first power of two that pays for all."""
     low, high = found.grid(2)
-    last = floor(log2(high) / 2)
-    first = max(ceil(log2(low) / 2), last - SHOWN + 1)
-    return [4.0**power for power in range(min(first, last), last + 1)]
+    last = ceil(log2(high))
+    return [2.0**power for power in range(last, floor(log2(low)) - 1, -2)][:SHOWN][::-1]
 
 
 def main(argv: Sequence[str]) -> int:

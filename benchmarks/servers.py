@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -76,6 +78,22 @@ def started(
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_SECONDS)
             process.kill()
+
+
+@contextmanager
+def serving(*arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
+    """A `longthink serve` of its own on a free port: its URL and its process. `ValueError` where it does not start."""
+    command = [sys.executable, "-m", "server", "serve", "--port", "0", "--no-log-requests", *arguments]
+    own = {**os.environ, **(environment or {})}
+    with subprocess.Popen(command, env=own, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://\S+", process.stdout.readline())
+            if found is None:
+                raise ValueError(f"the server did not start: {' '.join(command)}")
+            yield found[0], process.pid
+        finally:
+            process.terminate()
 
 
 def _answers(process: subprocess.Popen[bytes], port: int, health: str) -> bool:
