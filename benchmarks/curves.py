@@ -55,6 +55,11 @@ class Point:
         own = self.figures
         return self.prices.of(own.prompt_tokens, own.cached_tokens, own.tokens)
 
+    @property
+    def recorded(self) -> bool:
+        """Whether all its runs can be cut back."""
+        return bool(self.rows) and all(row.steps is not None for row in self.rows.values())
+
     def cost(self, problem: str) -> float:
         """What one problem cost."""
         row = self.rows[problem]

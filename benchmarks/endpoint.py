@@ -90,6 +90,7 @@ class Told(_Lenient):
 class _Chunk(_Lenient):
     id: str = ""
     longthink: dict[str, JsonValue] | None = None
+    error: _Error | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,8 @@ class Endpoint:
                 if line.startswith("data: {"):
                     chunk = _Chunk.model_validate_json(line.removeprefix("data: "))
                     run = chunk.id or run
+                    if chunk.error:
+                        raise RequestFailed(f"the run has failed: {chunk.error.message}", 0)
                     if chunk.longthink and chunk.longthink.get("event") == "finished":
                         told.append(Told.model_validate(chunk.longthink))
         return await self._client.get(f"chat/completions/{run}"), tuple(told)

@@ -154,13 +154,13 @@ class Regrets:
 
 
 def compare(curves: Sequence[Curve], *, runs: bool, comparator: str, resamples: int) -> Regrets:
-    """The curves side by side. `ValueError` where they have no problem in common, or no steps."""
+    """The curves side by side. `ValueError` where there are none, with no problem in common, or without steps."""
     chosen = [curve.points[-1] for curve in curves]
     if runs:
-        kept = [i for i, point in enumerate(chosen) if all(row.steps is not None for row in point.rows.values())]
+        kept = [i for i, point in enumerate(chosen) if point.recorded]
         curves, chosen = [curves[i] for i in kept], [chosen[i] for i in kept]
-        if not curves:
-            raise ValueError("no run was recorded with its steps: measure with --steps")
+    if not curves:
+        raise ValueError("no run was recorded with its steps: measure with --steps" if runs else "nothing to compare")
     points = chosen if runs else [point for curve in curves for point in curve.points]
     problems = sorted(set.intersection(*(set(point.rows) for point in points)))
     if not problems:

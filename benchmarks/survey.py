@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,10 +149,18 @@ def publish(found: Measured, options: argparse.Namespace) -> Iterator[str]:
     compared = regret.compare(curves, runs=False, comparator="oracle", resamples=2000)
     text = [regret.markdown(compared, regret.powers(compared))]
     if found.refused:
-        text.append(table(("does not apply", "because"), sorted([run, why] for run, why in found.refused.items())))
+        text.append(reasons(found.refused))
     (options.data / f"{name}.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
     yield f"{options.data / name}.md"
     save(regret.draw(compared, ""), options.pictures / f"{name}-regret.png")
+
+
+def reasons(refused: Mapping[str, str]) -> str:
+    """The table of what does not apply: a line a reason."""
+    runs: dict[str, list[str]] = {}
+    for run, why in sorted(refused.items()):
+        runs.setdefault(why.replace(f"the decoder {run.split()[0]}", "the decoder"), []).append(f"`{run}`")
+    return table(("does not apply", "because"), ([", ".join(found), why] for why, found in runs.items()))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -29,6 +29,7 @@ class BestOfN(Solving):
 
     async def decode(self, task: Task, run: Run) -> Completion:
         """Sample all, then verify each different answer once; samples without an answer are not verified."""
+        run.pack(self.verify_model).require("verify")
         fair = run.budget.left // self.n
         share = self.max_tokens or max(fair - min(self.verifications * self.verify_tokens, fair // 4), 1)
         samples = await self.solutions(run.prompt("solve", task), self.n, run, max_tokens=share)
