@@ -63,13 +63,14 @@ def nearest(found: Sequence[Figures], words: str, inside: str) -> str:
 
 def interactions(found: Sequence[Figures], words: str, inside: str) -> str:
     """Success within the budgets of interactions that the words list, the last of them with its interval."""
-    budgets = words.split()
+    budgets, several = words.split(), len({own.model for own in found}) > 1
     lines: dict[tuple[str, str], list[str]] = {}
     for own in found:
         shown = str(own.options[AXIS])
         if shown in budgets:
             text = f"{100 * own.accuracy:.1f}" if shown != budgets[-1] else _solved(own).replace(" %", "")
-            lines.setdefault((own.level, str(own.options["min_answers"])), []).append(text)
+            where = f"{own.model}, {own.level}" if several else own.level
+            lines.setdefault((where, str(own.options["min_answers"])), []).append(text)
     return table(("sites", "`min_answers`", *budgets), ([*where, *shown] for where, shown in lines.items()))
 
 

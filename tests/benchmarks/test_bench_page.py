@@ -99,6 +99,29 @@ def test_interactions_stand_by_level_and_rule(tmp_path: Path) -> None:
     assert "| 2-find | 1 | 0.0 | 100.0 (20.7 to 100.0) |\n| 2-find | 2 | 0.0 | 100.0 (20.7 to 100.0) |" in page
 
 
+def test_walkers_are_told_apart(tmp_path: Path) -> None:
+    same = {"task": "site", "level": "2-find", "split": "test", "decoder": "tti", "request_seed": 1, "problem": "p"}
+    with Journal(tmp_path / "a.jsonl") as journal:
+        for model in ("eager", "thorough"):
+            options = {"min_answers": 1, "max_steps": 2}
+            correct = model == "thorough"
+            journal.append(Row.model_validate({**same, "model": model, "options": options, "correct": correct}))
+    assert main(["figures", str(tmp_path / "a.jsonl"), "--about", "x", "--output", str(tmp_path / "a.json")]) == 0
+    page = render("<!-- results: interactions a 2 -->\n<!-- end -->\n", tmp_path)
+    assert "| eager, 2-find | 1 | 0.0 (" in page
+    assert "| thorough, 2-find | 1 | 100.0 (" in page
+
+
+def test_tables_that_a_command_has_written_are_shown_as_they_are(tmp_path: Path) -> None:
+    files = [results(tmp_path / f"{name}.jsonl", name, "n", {1: 0.1, 4: 0.5}) for name in ("rc", "direct")]
+    table = tmp_path / "equal.md"
+    assert main(["compare", *map(str, files), "--resamples", "20", "--table", str(table)]) == 0
+    page = render("<!-- results: written equal -->\nold\n<!-- end -->\n", tmp_path)
+    assert page == f"<!-- results: written equal -->\n{table.read_text().strip()}\n<!-- end -->\n"
+    with pytest.raises(FileNotFoundError):
+        render("<!-- results: written nothing -->\n<!-- end -->\n", tmp_path)
+
+
 def test_the_command_writes_pages_and_checks_them(
     kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
