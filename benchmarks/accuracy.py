@@ -216,6 +216,8 @@ def _check_judge(options: argparse.Namespace) -> None:
         raise ValueError(f"no rule can check the answers of {options.task}: name a --judge and its --judge-model")
     if options.judge and not free:
         raise ValueError(f"the answers of {options.task} are checked by rule: they need no judge")
+    if options.judge and options.steps:
+        raise ValueError("--steps and --judge exclude each other: every step of every run would be judged")
 
 
 def summary(rows: Sequence[Row], wanted: Sequence[Setting]) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks import cli, prices
 from benchmarks.anytime import recorded
-from benchmarks.canvas import COLOURS, LINES, frame, save
+from benchmarks.canvas import COLOURS, frame, save
 from benchmarks.curves import Curve, Point, load, outcomes
 from benchmarks.report import publish, table
 from benchmarks.rows import DamagedFile, Setting
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 PICTURED = 96
 """Budgets at which a curve is computed for the picture."""
 SHOWN = 4
+"""Budgets of the table."""
+BANDS = 8
+"""Curves at most whose intervals are drawn: more would hide each other, and stand in the table."""
+LINES = ("-", "--", "-.")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -227,8 +231,9 @@ def draw(found: Regrets, title: str) -> Figure:
     for i in sorted(range(len(found.labels)), key=lambda i: float(values[i, 0, -1])):
         colour, line = COLOURS[i % len(COLOURS)], LINES[i // len(COLOURS) % len(LINES)]
         measured = sum(budget <= found.sources[i].ends[1] for budget in budgets)
-        low, high = np.percentile(values[i, 1:], [2.5, 97.5], axis=0)
-        axes.fill_between(budgets, low, high, color=colour, alpha=0.06, linewidth=0)
+        if len(found.labels) <= BANDS:
+            low, high = np.percentile(values[i, 1:], [2.5, 97.5], axis=0)
+            axes.fill_between(budgets, low, high, color=colour, alpha=0.1, linewidth=0)
         axes.plot(budgets[:measured], values[i, 0, :measured], line, color=colour, lw=1.7, label=found.labels[i])
         axes.plot(budgets[measured - 1 :], values[i, 0, measured - 1 :], ":", color=colour, linewidth=0.9)
     axes.legend(fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))

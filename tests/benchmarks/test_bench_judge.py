@@ -45,7 +45,7 @@ def questions(tmp_path: Path) -> Path:
     file = tmp_path / "open.jsonl"
     colours = {"sky": "blue", "grass": "green", "snow": "white", "coal": "black", "sun": "yellow"}
     lines = [{"id": t, "problem": f"What colour has {t}?", "answer": c} for t, c in colours.items()]
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines * 1))
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return file
 
 
@@ -127,6 +127,7 @@ def test_words_of_an_answer_cannot_close_its_marks(live: Live) -> None:
         (["--task", "open:FILE"], "name a --judge"),
         (["--task", "countdown", "--judge", "http://x/v1", "--judge-model", "m"], "need no judge"),
         (["--task", "open:FILE", "--judge", "http://x/v1"], "belong together"),
+        (["--task", "open:FILE", "--judge", "http://x/v1", "--judge-model", "m", "--steps"], "exclude each other"),
     ],
 )
 def test_a_judge_is_for_what_no_rule_can_check(
