@@ -24,12 +24,9 @@ from benchmarks.curves import load
 from benchmarks.endpoint import Endpoint, EndpointRefused, RequestFailed
 from benchmarks.figures import Summary, summarised
 from benchmarks.report import table
-from benchmarks.rows import BUDGET, DamagedFile, Journal, Setting, read
-from benchmarks.servers import serving
+from benchmarks.rows import DamagedFile, Journal, Setting, read
 
 REFUSALS = frozenset({"decoder_not_supported", "unsupported_parameter"})
-TRIED = 32
-"""Tokens of the request that finds out whether a run applies."""
 
 
 class Family(BaseModel):
@@ -116,14 +113,16 @@ def measure(family: Family, options: argparse.Namespace) -> Measured:
 
 
 async def refusals(options: argparse.Namespace, wanted: Sequence[Setting]) -> dict[str, str]:
-    """The runs that the server refuses on the task's first problem, and why. `ValueError` for any other failure."""
+    """The runs that the server refuses on the task's first problem, and why. `ValueError` for any other failure.
+
+    Each is tried whole, with its first setting: what a decoder lacks may show late.
+    """
     problem = tasks.problems(options.task, options.level, options.split, 1)[0]
     found: dict[str, str] = {}
     async with Endpoint(options.url) as endpoint:
-        for setting in {_run(setting): setting for setting in wanted}.values():
-            body = {**accuracy.request(setting, problem), BUDGET: TRIED}
+        for setting in {_run(setting): setting for setting in reversed(wanted)}.values():
             try:
-                await endpoint.ask(body)
+                await endpoint.ask(accuracy.request(setting, problem))
             except RequestFailed as error:
                 if error.code not in REFUSALS:
                     raise ValueError(f"{setting.name}: {error}") from error
