@@ -25,6 +25,7 @@ from benchmarks.endpoint import Endpoint, EndpointRefused, RequestFailed
 from benchmarks.figures import Summary, summarised
 from benchmarks.report import table
 from benchmarks.rows import DamagedFile, Journal, Setting, read
+from benchmarks.servers import serving
 
 REFUSALS = frozenset({"decoder_not_supported", "unsupported_parameter"})
 
