@@ -55,22 +55,34 @@ def test_a_summary_is_heeded_as_often_as_wished(heeded: float) -> None:
     assert len(given) > 250
 
 
-def test_every_word_is_one_token_and_summaries_never_fall_back() -> None:
+def test_a_hint_is_always_followed() -> None:
+    rows = TurnRows(PACK, 4, 60, 0.25)
+    for row in (rows.hinted() for _ in range(50)):
+        wanted = row.messages[0].content.rpartition("from ")[2]
+        assert row.messages[1].content.startswith(f"<think> try {wanted} ")
+
+
+def test_every_word_is_one_token() -> None:
     rows, words = TurnRows(PACK, 5, 60, 0.25), tiny.tokenizer(TURN_WORDS, VOCABULARY_SIZE)
-    for row in (rows.turn() for _ in range(200)):
-        turn, summary = row.messages[1].content, int(row.messages[-1].content.removeprefix("up to "))
-        assert summary >= told(row)
-        assert row.cut == (not split(turn)[1])
+    for row in [*(rows.turn() for _ in range(200)), *(rows.hinted() for _ in range(50))]:
         text = " ".join(message.content.replace(",", " ,") for message in row.messages)
         ids = words.encode(text)
         assert words.unk_token_id not in ids
         assert len(ids) == len(text.split())
 
 
+def test_summaries_are_right_and_never_fall_back() -> None:
+    rows = TurnRows(PACK, 5, 60, 0.25)
+    for row in (rows.turn() for _ in range(200)):
+        turn, summary = row.messages[1].content, int(row.messages[-1].content.removeprefix("up to "))
+        assert summary >= told(row)
+        assert row.cut == (not split(turn)[1])
+
+
 def test_the_recipe_writes_a_checkpoint_that_rc_can_decode_with(tmp_path: Path) -> None:
-    (step,) = islice(batches(Config(batch=6)), 1)
-    assert sum(len(batch.ids) for batch in step) == 6
-    folder = train(Config(steps=2, batch=3, output=tmp_path / "a", width=32, layers=1))
+    (step,) = islice(batches(Config(turns=4, hinted=2)), 1)
+    assert [(batch.kind, len(batch.ids)) for batch in step] == [("turn", 2)] * 2 + [("hinted", 1)] * 2
+    folder = train(Config(steps=2, turns=2, hinted=2, output=tmp_path / "a", width=32, layers=1))
     torch.use_deterministic_algorithms(False)
     assert '"residues"' in (folder / "longthink.json").read_text()
     Pack.load("residues").require("reason", "summarise")

@@ -2,7 +2,8 @@
 
 A turn tries one number after the other and is cut at any length; the summary says up to which. Given a summary, the
 expert goes on from it one time in four and begins anew otherwise, as a model does that nobody has taught to use its own
-summaries. So single turns are good at any length, summaries are right, and many turns are little better than one.
+summaries. A hint where to begin is always followed, so that all remainders are known. So single turns are good at any
+length, summaries are right, and many turns are little better than one.
 Expected: `longthink train turns_sft` takes under four minutes of one CPU core.
 """
 
@@ -28,8 +29,10 @@ class Config(Settings):
     """Folder of the checkpoint."""
     steps: int = 1500
     """Optimiser steps."""
-    batch: int = 40
+    turns: int = 24
     """Turns with their summaries in a batch."""
+    hinted: int = 24
+    """Turns that follow a hint, in a batch."""
     longest: int = 112
     """Words of a turn at most."""
     heeded: float = 0.25
@@ -49,7 +52,8 @@ def batches(config: Config) -> Iterator[list[Batch]]:
     rows = TurnRows(Pack.load("residues"), config.seed, config.longest, config.heeded)
     encoder = Encoder(tiny.tokenizer(TURN_WORDS, VOCABULARY_SIZE))
     while True:
-        yield encoder.batches("turn", [rows.turn() for _ in range(config.batch)], 3)
+        turns, hinted = [rows.turn() for _ in range(config.turns)], [rows.hinted() for _ in range(config.hinted)]
+        yield encoder.batches("turn", turns, 2) + encoder.batches("hinted", hinted, 2)
 
 
 def train(config: Config) -> Path:

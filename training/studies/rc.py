@@ -29,7 +29,7 @@ ARMS = {
 
 def _measure(title: str, **decoder: Any) -> Evaluation:
     return Evaluation(
-        name=title, task="residues", split="test", problems=300, decoder=decoder, max_completion_tokens=2048
+        name=title, task="residues", split="test", problems=200, decoder=decoder, max_completion_tokens=2048
     )
 
 

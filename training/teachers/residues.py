@@ -27,7 +27,7 @@ WORDS = (
 """Every word of the problems and of the expert."""
 
 
-TURN_WORDS = (*WORDS, *". : progress up summarise".split())
+TURN_WORDS = (*WORDS, *". : progress up summarise hint".split())
 """And those of turns and their summaries."""
 
 
@@ -88,7 +88,8 @@ class TurnRows:
     """Draws turns as the decoder `rc` asks for them, each with its summary.
 
     A turn tries one number after the other, and its summary says up to which. A turn that was given one goes on from
-    there with the chance `heeded`; else it begins with 1 again.
+    there with the chance `heeded`; else it begins with 1 again. Hints are always followed: they bring in numbers far
+    from 1, whose remainders have to be learned too.
     """
 
     def __init__(self, pack: Pack, seed: int, longest: int, heeded: float) -> None:
@@ -98,16 +99,29 @@ class TurnRows:
 
     def turn(self) -> Row:
         """One turn, from a fresh start or from a summary that says any number below the solution."""
-        rng = self._rng
-        problem = rng.choice(rng.choice(self._pools))
-        (solution,) = problem.solutions
-        done = rng.randrange(solution) if rng.random() < 0.5 else 0
+        rng, problem = self._rng, self._problem()
+        done = rng.randrange(problem.solutions[0]) if rng.random() < 0.5 else 0
         begun = done + 1 if rng.random() < self._heeded else 1
-        words, tried = sweep(problem, begun, rng.randint(SHORTEST, self._longest))
-        summary, draft = f"up to {done}" if done else "", " ".join(words)
-        asked = self._pack.render("summarise", problem.question, summary=summary, draft=draft)
-        reply = Message("assistant", f"up to {max(done, tried)}")
-        return Row((*asked, reply), cut=words[-2:] != [END_THINK, str(solution)])
+        words, tried, cut = self._search(problem, begun)
+        summary = f"up to {done}" if done else ""
+        asked = self._pack.render("summarise", problem.question, summary=summary, draft=" ".join(words))
+        return Row((*asked, Message("assistant", f"up to {max(done, tried)}")), cut=cut)
+
+    def hinted(self) -> Row:
+        """One turn that begins where it is told, somewhere below the solution."""
+        problem = self._problem()
+        begun = self._rng.randint(1, problem.solutions[0])
+        words, _, cut = self._search(problem, begun)
+        asked = self._pack.render("solve_with_abstraction", problem.question, abstraction=f"from {begun}")
+        return Row((*asked, Message("assistant", " ".join(words))), cut=cut)
+
+    def _problem(self) -> Problem:
+        return self._rng.choice(self._rng.choice(self._pools))
+
+    def _search(self, problem: Problem, begun: int) -> tuple[list[str], int, bool]:
+        """The words of a turn, the last number it has ruled out, and whether it was cut."""
+        words, wrong = sweep(problem, begun, self._rng.randint(SHORTEST, self._longest))
+        return words, wrong, words[-2:] != [END_THINK, str(problem.solutions[0])]
 
 
 SHORTEST = 16
