@@ -9,7 +9,7 @@ BIN := .venv/bin
 VLLM := .venv-vllm/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test test-vllm test-litellm check fix docs bench clean
+.PHONY: serve test test-vllm test-litellm test-harnesses check fix docs bench clean
 
 ifeq ($(ENGINE),vllm)
 serve: .venv-vllm/ready
@@ -27,6 +27,10 @@ test-vllm: .venv-vllm/ready  ## the conformance suite on vLLM, and training with
 
 test-litellm: .venv/dev .venv-litellm/ready  ## the LiteLLM example, which wants older packages than the rest
 	$(BIN)/python -m pytest -q -k litellm tests/clients $(ARGS)
+
+# vLLM's own load generator takes part where `make test-vllm` has been, guidellm where .venv-guidellm/ready was made
+test-harnesses: .venv/dev .venv-harness/ready  ## lm-eval, inspect_ai and LangChain's standard tests against our server
+	$(BIN)/python -m pytest -q tests/benchmarks/test_harnesses.py tests/clients/test_langchain.py $(ARGS)
 
 check: .venv/dev  ## lint, types, import rules
 	$(BIN)/ruff check .
@@ -47,7 +51,7 @@ bench: .venv/dev  ## speed of the embedded engine and of the server
 	$(BIN)/longthink bench engine $(ARGS)
 
 clean:
-	rm -rf .venv .venv-vllm .venv-litellm
+	rm -rf .venv .venv-vllm .venv-litellm .venv-harness .venv-guidellm
 
 .venv/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "longthink needs Python 3.11 or newer")'
@@ -78,4 +82,17 @@ clean:
 .venv-litellm/ready:
 	$(PYTHON) -m venv .venv-litellm
 	.venv-litellm/bin/pip install --quiet 'litellm>=1.80'
+	@touch $@
+
+# what the checker of Countdown imports comes with the harnesses that call it
+.venv-harness/ready:
+	$(PYTHON) -m venv .venv-harness
+	.venv-harness/bin/pip install --quiet 'lm-eval[api]>=0.4.13' 'inspect_ai>=0.3.285' pydantic jinja2 jsonschema-rs \
+	  'langchain-tests>=1.1.9' 'langchain-openai>=1.7'
+	@touch $@
+
+.venv-guidellm/ready:
+	$(PYTHON) -m venv .venv-guidellm
+	.venv-guidellm/bin/pip install --quiet torch==2.13.0
+	.venv-guidellm/bin/pip install --quiet 'guidellm>=0.8.1'
 	@touch $@

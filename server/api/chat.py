@@ -16,7 +16,7 @@ from fastapi.responses import Response
 
 from server.api import errors, wire
 from server.api.body import read_json
-from server.api.chunks import ChunkWriter
+from server.api.chunks import ChunkWriter, ending
 from server.api.desk import Desk, owner, tell
 from server.api.durable import IDEMPOTENCY_KEY, PREFIXES, Durable, Order, refuse_webhook
 from server.api.openapi import ERRORS, BytesRoute, request_body
@@ -92,7 +92,7 @@ class _Reply:
         self._shown = chat.include_reasoning is not False
         self._usage = bool(chat.stream_options and chat.stream_options.include_usage)
         self._head = head
-        self._chunks = ChunkWriter(self._head, usage=self._usage, alias=alias)
+        self._chunks = ChunkWriter(self._head, ending(chat.stream_options, report), alias=alias)
 
     async def whole(self) -> bytes:
         """The response in one piece."""

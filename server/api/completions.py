@@ -22,6 +22,7 @@ from decoders.core.messages import Prompt
 from decoders.core.trace import Completion
 from server.api import wire
 from server.api.body import read_json
+from server.api.chunks import ending
 from server.api.desk import Desk, tell
 from server.api.fields import UNSUPPORTED, StopField
 from server.api.openapi import ERRORS, BytesRoute, request_body
@@ -154,7 +155,7 @@ class _Reply:
             "model": asked.model,
         }
         self._open = b"data: " + orjson.dumps(self._head)[:-1] + b","
-        self._close = b',"usage":null}\n\n' if self._usage else b"}\n\n"
+        self._close = ending(asked.stream_options, report)
 
     async def whole(self) -> bytes:
         """The response in one piece."""
@@ -174,7 +175,7 @@ class _Reply:
     def finish(self, index: int, *, last: bool) -> bytes:
         """The chunk with the finish reason and what is known of the whole text."""
         ours = self._ours() if last and not self._usage else {}
-        return self._open + orjson.dumps({"choices": [self._choice(index, "")], **ours})[1:-1] + self._close
+        return self._open + orjson.dumps({"choices": [self._choice(index, "")], **ours})[1:-1] + self._close()
 
     def end(self) -> bytes:
         """The chunk with the usage, where it is wanted, and the end mark."""
@@ -201,7 +202,7 @@ class _Reply:
             index,
             orjson.dumps(text),
         )
-        return self._open + choice + self._close
+        return self._open + choice + self._close()
 
     def _choice(self, index: int, text: str) -> dict[str, Any]:
         done = self._report.completion(index)

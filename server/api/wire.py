@@ -31,6 +31,8 @@ class StreamOptions(Wire):
 
     include_usage: Flag = None
     """Send a last chunk with the usage and no choices."""
+    continuous_usage_stats: Flag = None
+    """vLLM's, with include_usage: every other chunk has the usage of the steps that have ended."""
     include_obfuscation: Flag = None
     """Accepted and not used."""
 
@@ -130,6 +132,10 @@ class ChatRequest(Sampled):
         if self.return_token_ids:
             message = "return_token_ids is not supported in the background or with an idempotency key"
             raise InvalidRequest(message, param="return_token_ids", code="unsupported_parameter")
+        if self.stream_options and self.stream_options.continuous_usage_stats:
+            # a reader who comes later sees the same bytes, and the log knows the usage only at its end
+            message = "continuous_usage_stats is not supported in the background or with an idempotency key"
+            raise InvalidRequest(message, param="stream_options", code="unsupported_parameter")
 
     def _limit(self) -> tuple[int | None, str]:
         if self.max_completion_tokens is None:

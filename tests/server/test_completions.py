@@ -69,6 +69,9 @@ def test_stream_says_what_the_whole_response_says(client: openai.OpenAI, lenient
     assert [ends[i].logprobs for i in range(4)] == [choice.logprobs for choice in whole.choices]
     assert {choice.finish_reason for choice in whole.choices} == {"length"}
     assert chunks[-1].usage == whole.usage
+    options: Any = {"include_usage": True, "continuous_usage_stats": True}
+    counted = list(lenient.completions.create(**asked, stream=True, stream_options=options))
+    assert counted[-2].usage == counted[-1].usage == whole.usage
     assert whole.usage.completion_tokens == 8  # max_tokens is for each choice
     assert whole.choices[0].logprobs.tokens == ["<think>one", " two</think>three"]
     assert whole.choices[0].logprobs.text_offset == [0, 10]

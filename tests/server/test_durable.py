@@ -200,6 +200,9 @@ def test_a_key_has_a_length(quick: Live, key: str) -> None:
 def test_what_cannot_be_kept_is_refused(quick: Live) -> None:
     refused = begin(quick, background=True, return_token_ids=True)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "return_token_ids")
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    refused = begin(quick, background=True, stream=True, stream_options=options)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "stream_options")
     assert begin(quick, background=True, decoder="nonsense").status_code == 400
     for path in ("/chatcmpl-none", "/resp_none", "/..%2f..%2fetc", "/chatcmpl-none?stream=true"):
         missing = ask(quick, "GET", path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -61,6 +62,19 @@ def test_stream_says_what_the_whole_response_says(client: openai.OpenAI, decoder
     assert chunks[-1].choices == []
     assert chunks[-1].usage == whole.usage
     assert all(c.usage is None for c in chunks[:-1])
+
+
+def test_continuous_usage_counts_the_steps_that_have_ended(client: openai.OpenAI) -> None:
+    options: Any = {"include_usage": True, "continuous_usage_stats": True}
+    extra = {"decoder": {"name": "rc", "turns": 3}}
+    stream = list(
+        client.chat.completions.create(
+            model="base", messages=HELLO, stream=True, stream_options=options, extra_body=extra
+        )
+    )
+    counts = [chunk.usage.completion_tokens for chunk in stream]
+    assert counts == sorted(counts)
+    assert counts[0] == 0 < counts[-2] == counts[-1]
 
 
 def test_usage_adds_up_to_what_the_engine_spoke(client: openai.OpenAI, speaking: Live) -> None:
