@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from vllm.benchmarks.serve import add_cli_args, main
-
 if __name__ == "__main__":
+    from vllm.benchmarks.serve import add_cli_args, main
+
     parser = argparse.ArgumentParser(prog="vllm bench serve")
     add_cli_args(parser)
     main(parser.parse_args())

