@@ -9,7 +9,7 @@ BIN := .venv/bin
 VLLM := .venv-vllm/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test test-vllm test-litellm test-harnesses check fix docs bench clean
+.PHONY: serve test test-vllm test-litellm test-harnesses check fix docs walk bench clean
 
 ifeq ($(ENGINE),vllm)
 serve: .venv-vllm/ready
@@ -46,6 +46,9 @@ docs: .venv/dev  ## write anew the tables of the docs that code and measurements
 	$(BIN)/python -m decoders.catalogue docs/decoders.md
 	$(BIN)/longthink bench page
 	$(BIN)/python -m tests.docs.generate
+
+walk: .venv/dev  ## run every command of the README and the docs in a fresh clone, as a new user would
+	$(BIN)/python -m tests.docs.walk $(ARGS)
 
 bench: .venv/dev  ## speed of the embedded engine and of the server
 	$(BIN)/longthink bench engine $(ARGS)

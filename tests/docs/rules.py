@@ -76,7 +76,7 @@ class Smaller:
 
 SMALLER = (
     Smaller(r"longthink train (?!--list)\w+", {"--set": "steps=2"}),
-    Smaller(r"longthink bench (accuracy|interaction|suite)\b(?! (countdown|ladder))", {"--problems": "4"}),
+    Smaller(r"longthink bench (accuracy|interaction)(?= )", {"--problems": "4"}),
     Smaller(r"longthink bench suite (countdown|ladder)", {"--problems": "2"}),
     Smaller(r"longthink bench (load|durability)", {"--requests": "64", "--rounds": "1"}),
     Smaller(r"longthink bench streams", {"--streams": "20"}),
