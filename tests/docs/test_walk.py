@@ -126,4 +126,4 @@ def test_a_server_is_there_for_the_steps_behind_it_and_no_longer(session: Sessio
 
 def test_what_is_left_out_is_told() -> None:
     assert rules.reason(command("docker run x")) == "needs Docker or a Kubernetes cluster"
-    assert rules.reason(command("longthink serve")) == ""
+    assert rules.reason(command("longthink serve   # docker run … <name>")) == ""
