@@ -6,7 +6,7 @@ Rule: whatever is not run word for word is a line of a table here, and a table h
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tests.docs.steps import Step
@@ -55,6 +55,10 @@ SKIPS = (
     Skip(r"-m tests\.environments\.measure", "many Chromiums for minutes; the tests run some of it"),
     Skip(r"^# decoders/second_thought\.py", "an excerpt of a module, without its imports"),
 )
+
+
+LENT = (Skip(r"\bpip install|\.venv\b|^make (?!serve)", "the environment is somebody's, and left as it is"),)
+"""What is not run besides where `--environment` names one that is there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +112,11 @@ PRELUDES: Mapping[str, str] = {
 """Names that the Python code of a page takes for granted."""
 
 
-def reason(step: Step) -> str:
+def reason(step: Step, more: Iterable[Skip] = ()) -> str:
     """Why a step is not run; empty where it is."""
     if step.kind == "named":
         return "a sentence names the command"
-    return next((skip.reason for skip in SKIPS if skip.matches(step)), "")
+    return next((skip.reason for skip in (*SKIPS, *more) if skip.matches(step)), "")
 
 
 def smaller(command: str) -> str:

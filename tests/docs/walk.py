@@ -36,12 +36,14 @@ class Outcome:
         return f"{self.status:8}{self.what}{took}" + (f"\n        {self.about}" if self.about else "")
 
 
-def walk(page: Page, session: Session, before: Sequence[str] = (), *, dry: bool = False) -> Iterator[Outcome]:
+def walk(
+    page: Page, session: Session, before: Sequence[str] = (), skips: Sequence[rules.Skip] = (), *, dry: bool = False
+) -> Iterator[Outcome]:
     """The steps of a page behind what it takes for granted, one after the other."""
     for command in before:
         yield _tried(f"{page.path} takes for granted: {command}", session, command, dry=dry)
     for step in steps(page):
-        if why := rules.reason(step):
+        if why := rules.reason(step, skips):
             yield Outcome(step.title, "skipped", why)
         elif step.kind == "python":
             yield _tried(step.title, session, step.text, python=rules.PRELUDES.get(str(page.path), "pass"), dry=dry)
@@ -88,11 +90,15 @@ def existing(environment: Path, folder: Path, scratch: Path) -> dict[str, str]:
 
 
 def _clean() -> dict[str, str]:
-    """The variables of a user who has set none of ours and is in no virtual environment."""
+    """The variables of a user who has set none of ours and is in no virtual environment; nothing is installed there."""
     ours = ("LONGTHINK_", "OPENAI_", "VIRTUAL_ENV", "PYTHONPATH", "MAKE", "MFLAGS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     inside = os.environ.get("VIRTUAL_ENV", sys.prefix)
-    return {**kept, "PATH": ":".join(p for p in kept["PATH"].split(":") if not p.startswith(inside))}
+    return {
+        **kept,
+        "PIP_REQUIRE_VIRTUALENV": "1",
+        "PATH": ":".join(p for p in kept["PATH"].split(":") if not p.startswith(inside)),
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,11 +129,12 @@ def _page(page: Page, folder: Path, scratch: Path, options: argparse.Namespace) 
     scratch.mkdir(parents=True)
     environment: Mapping[str, str] = _clean()
     setup = rules.SETUP if str(page.path) not in rules.BARE else ()
+    lent: tuple[rules.Skip, ...] = ()
     if options.environment is not None:
-        environment, setup = existing(options.environment, folder, scratch), ()
+        environment, setup, lent = existing(options.environment, folder, scratch), (), rules.LENT
     session = Session(folder, scratch, environment)
     try:
-        yield from walk(page, session, (*setup, *rules.BEFORE.get(str(page.path), ())), dry=options.list)
+        yield from walk(page, session, (*setup, *rules.BEFORE.get(str(page.path), ())), lent, dry=options.list)
     finally:
         session.close()
 
