@@ -105,6 +105,15 @@ SETUP = ("make .venv/dev", ". .venv/bin/activate")
 BARE = ("README.md",)
 """Pages for those who have done nothing yet."""
 
+UPSTREAM = "longthink bench fake-upstream --port 8001 --delay 20"
+
+
+def needed(step: Step) -> str:
+    """What the README takes for granted in the middle: that an upstream is there."""
+    asks = "--upstream http://127.0.0.1:8001" in step.text and str(step.piece.page) in BARE
+    return UPSTREAM if asks else ""
+
+
 PRELUDES: Mapping[str, str] = {
     "docs/api.md": "import anthropic, openai\n"
     "client = openai.OpenAI(base_url='http://127.0.0.1:8000/v1', api_key='none')",

@@ -89,6 +89,9 @@ class Session:
             except subprocess.TimeoutExpired:
                 _end(process)
                 raise Failed(f"not done after {SECONDS} s\n{log.read_text()}") from None
+            except BaseException:
+                _end(process)
+                raise
         if status:
             raise Failed(f"status {status}\n{log.read_text()}")
         return log.read_text()

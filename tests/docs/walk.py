@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,8 @@ def walk(
         elif step.kind == "python":
             yield _tried(step.title, session, step.text, python=rules.PRELUDES.get(str(page.path), "pass"), dry=dry)
         else:
+            if needed := rules.needed(step):
+                yield _tried(f"{page.path} takes for granted: {needed}", session, needed, dry=dry)
             command = rules.smaller(step.text)
             told = step.title if command == step.text else f"{step.title}\n        run as: {command}"
             yield _tried(told, session, command, step, dry=dry)
@@ -110,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--environment", type=Path, help="use this virtual environment and make none (not for the README)"
     )
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     chosen = [page for page in pages() if options.page is None or str(page.path) in options.page]
     counts: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="longthink-walk-") as name:
