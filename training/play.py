@@ -66,7 +66,7 @@ class Play:
     environments: Mapping[str, EnvironmentFactory] = field(default_factory=dict)
     """What the problems' episodes are opened from, by name."""
     runs: list[Run] = field(default_factory=list)
-    """Every run of the step, of all its episodes."""
+    """In training every run of the step, of all its episodes."""
 
     @property
     def sampled(self) -> int:
@@ -92,7 +92,8 @@ class Play:
             seed=_seed(self.seed, self.step, self.key),
             environment=environment,
         )
-        self.runs.append(run)
+        if self.training:  # who only measures would keep what it measures
+            self.runs.append(run)
         return run
 
     def decoder(self, options: Mapping[str, Any] | str) -> Decoder:
