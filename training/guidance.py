@@ -199,7 +199,7 @@ class Guided(Recipe[C]):
 
     def problems(self, step: int) -> Sequence[Problem]:
         """The next copies of the epoch; a new one begins in the middle of a batch."""
-        self._seen = {"guided": [], "plain": []}
+        self._seen = {}
         while len(self._left) < self.config.batch:
             self._left += self.rng.sample(range(len(self._copies)), len(self._copies))
         drawn, self._left = self._left[: self.config.batch], self._left[self.config.batch :]
@@ -214,7 +214,7 @@ class Guided(Recipe[C]):
         if not worth:
             return []
         kind = "guided" if isinstance(problem, Copy) else "plain"
-        self._seen[kind].append((guide.share, len(set(worth)) == 1))
+        self._seen.setdefault(kind, []).append((guide.share, len(set(worth)) == 1))
         if kind == "plain" and max(worth) == 1:
             self._solved.add(problem.id)
         return await play.rows(steps, ADVANTAGES[config.loss.advantage](worth), worth, kind)
@@ -257,8 +257,7 @@ class Guided(Recipe[C]):
         """What POPE's authors watch: groups without a signal, and problems never solved without help; mean shares."""
         found = {"unsolved": float(len(self._solutions) - len(self._solved))}
         for kind, seen in self._seen.items():
-            if seen:
-                found[f"idle/{kind}"] = fmean(idle for _, idle in seen)
+            found[f"idle/{kind}"] = fmean(idle for _, idle in seen)
         if guided := self._seen.get("guided"):
             found["share"] = fmean(share for share, _ in guided)
         return found

@@ -9,7 +9,7 @@ decoder at 32 turns; the same for held-out ones, without traces:
 
 Compute is counted whole: what collecting, imitation and the search for hints have read and written, and what training
 has (`training.collect.compute`); looking for hard problems is the same for all and left out. `plain` pays nothing for
-traces and little for groups without a signal, so it gets more steps, and arms are compared where all have spent as much.
+traces and little for groups without a signal, so it gets more steps; arms are compared where all have spent as much.
 """
 
 from __future__ import annotations
