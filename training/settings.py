@@ -61,12 +61,13 @@ class Loss(_Section):
 
 
 class Evaluation(_Section):
-    """One measurement of the policy, by a served decoder on held-out problems."""
+    """One measurement of the policy, by a served decoder."""
 
     name: str
     task: str = "countdown"
     level: str = "hard"
-    split: Literal["dev", "test"] = "dev"
+    split: Literal["train", "dev", "test"] = "dev"
+    """Held out; or `train`, for whether problems are solved that were trained on."""
     problems: int = Field(default=64, ge=1)
     decoder: dict[str, JsonValue] = {"name": "direct"}
     """As in a request."""

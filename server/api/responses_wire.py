@@ -260,6 +260,8 @@ class ResponsesRequest(Sampled):
     def _check(self) -> None:
         if self.background and self.store is False:
             raise InvalidRequest("a background response is stored: leave store out", param="store")
+        if self.allow_training and self.store is False:
+            raise InvalidRequest("what may be learned from is stored: leave store out", param="store")
         if self.max_tool_calls is not None and not self.servers:
             raise InvalidRequest("max_tool_calls is only allowed with a tool of the type mcp", param="max_tool_calls")
         if self.top_logprobs is not None and not self.logprobs:

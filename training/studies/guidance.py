@@ -76,8 +76,9 @@ def more(folder: Path, arms: Sequence[str], seeds: Sequence[int]) -> tuple[list[
     lines = []
     for arm, found in runs.items():
         paths = [path for path in found if path in spent]
-        for measure in MEASURES if paths else ():
-            cells = [cell([_at(path, measure.name, spent[path], share * most) for path in paths]) for share in SHARES]
+        for measure in MEASURES:
+            ends = [[_at(path, measure.name, spent[path], share * most) for path in paths] for share in SHARES]
+            cells = [cell([result for result in end if result is not None]) for end in ends]
             lines.append([arm, measure.name, *cells, _rewards(paths)])
     heads = [f"at {share * most / 1e6:.2f} M" for share in SHARES]
     return ["arm", "measurement", *heads, "reward at the end, guided / plain"], lines
@@ -104,11 +105,11 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return record.Lines(path / "metrics.jsonl", 10**9).read() if (path / "metrics.jsonl").exists() else []
 
 
-def _at(path: Path, name: str, spent: Mapping[int, float], most: float) -> Result:
-    """The last measurement within a compute; the first one where there is none."""
+def _at(path: Path, name: str, spent: Mapping[int, float], most: float) -> Result | None:
+    """The last measurement within a compute, the first one where that is later."""
     found = [result for result in record.results(path) if result.name == name]
     within = [result for result in found if spent.get(result.step, 1e99) <= most]
-    return (within or found[:1])[-1]
+    return next(iter(reversed(within or found[:1])), None)
 
 
 def _rewards(paths: Sequence[Path]) -> str:
