@@ -75,6 +75,8 @@ class Evaluation(_Section):
     """The purse of a problem."""
     oracle: bool = False
     """Whether any solution that is right counts, and not the one that the decoder returns: no server can do this."""
+    temperature: float | None = Field(default=None, ge=0)
+    """Instead of the checkpoint's own."""
     seed: int = 0
 
 

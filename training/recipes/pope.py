@@ -59,10 +59,10 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
     },
     "tiny": {
         "steps": 60,
-        "batch": 16,
+        "batch": 12,
         "group": 8,
-        "max_tokens": 64,
-        "max_length": 64,
+        "max_tokens": 128,
+        "max_length": 128,
         "learning_rate": 3e-4,
         "guidance": {"high": 0.3, "cuts": 3},
         "loss": LOSS,

@@ -1,11 +1,16 @@
 """Does guidance solve what plain reinforcement does not, and at which cost? Countdown that the base never solves.
 
-Problems are those that the shipped checkpoint solves in none of 128 samples of 64 tokens, with traces of its own RC
-decoder at 32 turns; the same for held-out ones, without traces:
+Problems are those that the shipped checkpoint solves in none of 128 samples, with traces of its own RC decoder at 32
+turns; the same for held-out ones, without traces:
 
-    longthink traces mine --problems 160 --max-tokens 64 --temperature 1 --output runs/guidance/hard.jsonl
-    longthink traces mine --split test --problems 120 --max-tokens 64 --temperature 1 --output runs/guidance/test.jsonl
-    longthink traces collect --problems runs/guidance/hard.jsonl --set turns=32 --output runs/guidance/traces.jsonl
+    cd runs/guidance
+    longthink traces mine --problems 500 --max-tokens 128 --temperature 0.6 --output hard.jsonl
+    longthink traces mine --split test --problems 300 --max-tokens 128 --temperature 0.6 --output test.jsonl
+    longthink traces collect --problems hard.jsonl --set turns=32 --output traces.jsonl
+
+At temperature 0.6, in mining, training and measuring alike, the checkpoint begins its search nearly always in places
+that it prefers, and what makes a problem hard is a solution elsewhere. At temperature 1 it begins anywhere, and hardly
+any problem is left; a tighter budget makes problems hard that no other beginning helps with.
 
 Compute is counted whole: what collecting, imitation and the search for hints have read and written, and what training
 has (`training.collect.compute`); looking for hard problems is the same for all and left out. `plain` pays nothing for
@@ -28,8 +33,17 @@ from training.study import Arm, cell, place
 TITLE = "Guidance on Countdown that the base never solves: unguided success, before and after training"
 
 TRACES = "runs/guidance/traces.jsonl"
-SAME = {"traces": TRACES, "steps": 50, "evaluate_every": 10}
-ANYWHERE = {"low": 0, "high": 1, "refresh": 1}
+TEMPERATURE, TOKENS = 0.6, 128
+SAME = {
+    "traces": TRACES,
+    "steps": 50,
+    "evaluate_every": 10,
+    "batch": 12,
+    "temperature": TEMPERATURE,
+    "max_tokens": TOKENS,
+    "max_length": TOKENS,
+}
+EARLY = {"low": 0, "high": 0.06}
 ARMS = {
     "sft": Arm("imitate", {"traces": TRACES}),
     "plain": Arm("prefixrl", {**SAME, "steps": 200, "evaluate_every": 40, "guidance": {"guided": 0}}),
@@ -38,22 +52,32 @@ ARMS = {
     "pope-refreshed": Arm("pope", {**SAME, "guidance": {"refresh": 10}}),
     "prefixrl": Arm("prefixrl", SAME),
     "prefixed": Arm("prefixrl", {**SAME, "guidance": {"plain": 0}}),
-    "anywhere": Arm("prefixrl", {**SAME, "guidance": ANYWHERE}),
+    "early": Arm("prefixrl", {**SAME, "guidance": EARLY}),
+    "early-prefixed": Arm("prefixrl", {**SAME, "guidance": {**EARLY, "plain": 0}}),
+    "early-anew": Arm("prefixrl", {**SAME, "guidance": {**EARLY, "refresh": 1}}),
 }
-"""Plain and after imitation; the two papers; ours: hints chosen anew, and cuts drawn anywhere at every visit; prefixed
-copies alone."""
+"""Plain and after imitation; the two papers, and prefixed copies alone. Ours: hints chosen anew, and cuts where this
+model still has a choice, among the first words of a trace, for what it has begun it finishes; fixed or drawn anew.
+"""
 FREE = {"plain"}
 """Arms that use no traces: the file only tells them which problems there are."""
 
 
 def _measure(name: str, task: str, split: Any, decoder: Mapping[str, Any], oracle: bool = False) -> Evaluation:
     return Evaluation(
-        name=name, task=f"mined:{task}", level="all", split=split, problems=100, decoder=dict(decoder), oracle=oracle
+        name=name,
+        task=f"mined:{task}",
+        level="all",
+        split=split,
+        problems=100,
+        decoder=dict(decoder),
+        oracle=oracle,
+        temperature=TEMPERATURE,
     )
 
 
-_ONE = {"name": "direct", "max_tokens": 64}
-_MANY = {"name": "self_consistency", "n": 16, "max_tokens": 64}
+_ONE = {"name": "direct", "max_tokens": TOKENS}
+_MANY = {"name": "self_consistency", "n": 16, "max_tokens": TOKENS}
 MEASURES = (
     _measure("trained on, pass@1", TRACES, "train", _ONE),
     _measure("trained on, pass@16", TRACES, "train", _MANY, oracle=True),
