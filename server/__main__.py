@@ -14,9 +14,12 @@ _COMMANDS = {
     "chat": ("clients.__main__", "talk to a server"),
     "keys": ("server.admission.command", "make, list and revoke the API keys of a server"),
     "train": ("training.__main__", "train a checkpoint for the decoders"),
+    "traces": ("training.traces.__main__", "find hard problems and solutions of them to train from"),
     "bench": ("benchmarks.__main__", "measure accuracy and speed of a server"),
     "envhost": ("server.envhost", "offer Gymnasium environments to servers, from their own virtual environment"),
 }
+
+_EXTRAS = {"chat": "client", "traces": "train"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name == module:
             print(f"longthink: {name} is not part of this installation", file=sys.stderr)
         else:
-            extra = f"pip install '.[{'client' if name == 'chat' else name}]'"
+            extra = f"pip install '.[{_EXTRAS.get(name, name)}]'"
             print(f"longthink: {name} needs {error.name}, which is not installed: {extra}", file=sys.stderr)
         return 2
     return int(command.main(rest) or 0)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from training.configuration import settings
 
-COMMANDS = ("overhead", "privacy", "study")
+COMMANDS = ("lock", "overhead", "privacy", "study")
 """What else `longthink train` can do: modules with a `main`."""
 
 

@@ -60,7 +60,7 @@ def moving(rows: Sequence[Row], loss: Loss) -> list[Row]:
     """
     if loss.kl or loss.entropy:
         return list(rows)
-    return [row for row in rows if (any(row.advantage) if isinstance(row.advantage, tuple) else row.advantage)]
+    return [row for row in rows if row.moves]
 
 
 def divide(rows: Sequence[Row], shape: Shape, seed: str) -> list[list[Row]]:

@@ -28,12 +28,20 @@ async def collect(recipe: Recipe[Any], play: Play) -> list[Row]:
     return list(recipe.replay([row for rows in played for row in rows]))
 
 
-def told(recipe: Recipe[Any], rows: Sequence[Row]) -> dict[str, float]:
-    """Mean reward and length of each kind of rows, and the recipe's own metrics."""
-    found: dict[str, float] = {}
+def told(recipe: Recipe[Any], rows: Sequence[Row], play: Play) -> dict[str, float]:
+    """Mean reward and length of each kind of rows, what the step cost, and the recipe's own metrics."""
+    found: dict[str, float] = {"compute": float(compute(rows, play.sampled))}
     for kind in sorted({row.kind for row in rows}):
         rewards = [row.reward for row in rows if row.kind == kind and row.reward is not None]
         if rewards:
             found[f"reward/{kind}"] = fmean(rewards)
         found[f"length/{kind}"] = fmean(len(row.completion) for row in rows if row.kind == kind)
     return found | dict(recipe.metrics())
+
+
+def compute(rows: Sequence[Row], sampled: int) -> int:
+    """Forward passes of one token: 1 for each that was read or written, 3 for each of a row with a gradient.
+
+    2 N D for sampling and 6 N D for learning, divided by 2 N: the model of PrefixRL and of the scaling literature.
+    """
+    return sampled + 3 * sum(len(row.prompt) + len(row.completion) for row in rows if row.moves)

@@ -1,10 +1,10 @@
-"""Measures a policy with served decoders on held-out problems. Rule: sampled with the checkpoint's own defaults."""
+"""Measures a policy with served decoders on held-out problems. Rule: sampled as the checkpoint wants it, or as told."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from benchmarks import tasks
@@ -41,6 +41,8 @@ async def evaluate(
     environments: Mapping[str, EnvironmentFactory] = NO_ENVIRONMENTS,
 ) -> Result:
     """All problems side by side, each with a purse and a seed of its own that do not depend on the step."""
+    if wanted.temperature is not None:
+        sampling = replace(sampling, temperature=wanted.temperature)
     play = Play(models, sampling, 0, wanted.seed, wanted.name, training=False, environments=environments)
     problems = tasks.problems(wanted.task, wanted.level, wanted.split, wanted.problems)
     decoder = play.decoder(wanted.decoder)

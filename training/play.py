@@ -65,6 +65,14 @@ class Play:
     training: bool = True
     environments: Mapping[str, EnvironmentFactory] = field(default_factory=dict)
     """What the problems' episodes are opened from, by name."""
+    runs: list[Run] = field(default_factory=list)
+    """In training every run of the step, of all its episodes."""
+
+    @property
+    def sampled(self) -> int:
+        """Tokens that the models have read and written at this step, prompts included."""
+        used = [run.trace.usage() for run in self.runs]
+        return sum(usage.prompt_tokens + usage.completion_tokens for usage in used)
 
     def within(self, name: str) -> Play:
         """The same with a longer key, for several episodes on one problem."""
@@ -76,7 +84,7 @@ class Play:
 
     def run(self, budget: int, *, environment: Opener | None = None, sampling: Sampling | None = None) -> Run:
         """A run on the policy with a purse of `budget` tokens."""
-        return Run(
+        run = Run(
             self.models,
             POLICY,
             Budget(budget),
@@ -84,6 +92,9 @@ class Play:
             seed=_seed(self.seed, self.step, self.key),
             environment=environment,
         )
+        if self.training:  # who only measures would keep what it measures
+            self.runs.append(run)
+        return run
 
     def decoder(self, options: Mapping[str, Any] | str) -> Decoder:
         """A decoder as a request would name it, with the template pack's defaults."""

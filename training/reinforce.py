@@ -104,7 +104,7 @@ class Session(TrainerCallback):
         seed = self.config.seed * 1000 + self.rank
         play = Play(self.models, sampling, step, seed, environments=self.environments)
         rows = await collect(self.recipe, play)
-        for name, value in told(self.recipe, rows).items():
+        for name, value in told(self.recipe, rows, play).items():
             self.trainer.note(name, value)
         for name, partner in self.partners.items():
             partner.learn([row for row in rows if row.policy == name])

@@ -81,8 +81,9 @@ class Remote:
             await self._measure(0)
         for step in range(done, config.steps):
             await self.engine.renew()
-            rows = await collect(self.recipe, self._play(step))
-            self.last = {"step": step + 1, **told(self.recipe, rows), **await self._learn(rows, step)}
+            play = self._play(step)
+            rows = await collect(self.recipe, play)
+            self.last = {"step": step + 1, **told(self.recipe, rows, play), **await self._learn(rows, step)}
             self.last["seconds"] = round(time.monotonic() - started, 2)
             self.metrics.add(self.last)
             self.bar.step(self.last)

@@ -45,6 +45,11 @@ class Row:
         """How many tokens the loss is about."""
         return len(self.completion) if self.mask is None else sum(self.mask)
 
+    @property
+    def moves(self) -> bool:
+        """Whether any token has an advantage: without one the row has no gradient."""
+        return any(self.advantage) if isinstance(self.advantage, tuple) else bool(self.advantage)
+
 
 Advantage = Callable[[Sequence[float]], list[float]]
 """From the rewards of a group, samples of one prompt, to their advantages."""

@@ -61,12 +61,13 @@ class Loss(_Section):
 
 
 class Evaluation(_Section):
-    """One measurement of the policy, by a served decoder on held-out problems."""
+    """One measurement of the policy, by a served decoder."""
 
     name: str
     task: str = "countdown"
     level: str = "hard"
-    split: Literal["dev", "test"] = "dev"
+    split: Literal["train", "dev", "test"] = "dev"
+    """Held out; or `train`, for whether problems are solved that were trained on."""
     problems: int = Field(default=64, ge=1)
     decoder: dict[str, JsonValue] = {"name": "direct"}
     """As in a request."""
@@ -74,6 +75,8 @@ class Evaluation(_Section):
     """The purse of a problem."""
     oracle: bool = False
     """Whether any solution that is right counts, and not the one that the decoder returns: no server can do this."""
+    temperature: float | None = Field(default=None, ge=0)
+    """Instead of the checkpoint's own."""
     seed: int = 0
 
 

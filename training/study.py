@@ -45,6 +45,7 @@ class Study(Protocol):
     ARMS: Mapping[str, Arm]
     """Those that others start from come first."""
     MEASURES: Sequence[Evaluation]
+    # A study may have `more(folder, arms, seeds)` besides: the heads and lines of a second table.
 
 
 def names() -> list[str]:
@@ -129,13 +130,17 @@ def report(study: Study, folder: Path, arms: Sequence[str], seeds: Sequence[int]
         ends = {arm: [result for result in found if result is not None] for arm, found in last.items()}
         starts = [r for found in runs.values() for run in found for r in run if (r.name, r.step) == (measure.name, 0)]
         before = starts[:1] if _same(starts) else starts
-        lines.append([measure.name, _cell(before), *(_cell(ends[arm]) for arm in arms)])
+        lines.append([measure.name, cell(before), *(cell(ends[arm]) for arm in arms)])
     count = {arm: sum(bool(run) for run in runs[arm]) for arm in arms}
     heads = [f"{arm} ({count[arm]} seeds)" for arm in arms]
-    return f"{study.TITLE}\n\n" + table(["measurement", "before", *heads], lines) + f"\n\n{_cost(folder, arms, seeds)}"
+    tables = [table(["measurement", "before", *heads], lines), _cost(folder, arms, seeds)]
+    if more := getattr(study, "more", None):
+        tables.insert(1, table(*more(folder, arms, seeds)))
+    return "\n\n".join([study.TITLE, *tables])
 
 
-def _cell(found: Sequence[Result]) -> str:
+def cell(found: Sequence[Result]) -> str:
+    """Runs of one arm: the mean over seeds with its interval, and the tokens that a problem took."""
     if not found:
         return "—"
     problems = sorted(set.intersection(*(set(result.right) for result in found)))

@@ -1,7 +1,8 @@
 """The tasks that accuracy is measured on. This folder is the registry: a module with `problems` and `LEVELS` is a task,
 unless its name begins with `_`.
 
-So is every set in the table `sets.SETS`, with questions from the hub, or, named as in `aime:FILE`, from a file.
+So is every set in the table `sets.SETS`, with questions from the hub, or, named as in `aime:FILE`, from a file. What
+is named `mined:FILE` are problems of the others that a file lists.
 
 Rule: a problem checks an answer by itself, from the text that the endpoint returned, and no two share an id.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, cast
 
 from pydantic import JsonValue
@@ -63,9 +65,12 @@ def load(task: str) -> TaskModule:
         return open_set(name, path)
     if name not in names():
         raise ValueError(f"unknown task {name!r}: there are {', '.join(names())}")
+    module = import_module(f"{__name__}.{name}")
+    if name == "mined":
+        return cast("TaskModule", module.Mined(Path(path)))
     if path:
         raise ValueError(f"{name} makes its problems by itself and reads no file")
-    return cast("TaskModule", import_module(f"{__name__}.{name}"))
+    return cast("TaskModule", module)
 
 
 def problems(task: str, level: str, split: str, n: int, seed: int = 0) -> Sequence[Problem]:

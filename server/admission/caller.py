@@ -30,6 +30,7 @@ class Terms:
     priority: int | None = None
     models: Sequence[str] | None = None
     decoders: Sequence[str] | None = None
+    allow_training: bool = False
 
     @property
     def counted(self) -> bool:

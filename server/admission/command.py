@@ -41,7 +41,8 @@ def create(given: argparse.Namespace) -> None:
     if given.id in keys.parse(text):
         raise ValueError(f"there is a key {given.id} already")
     key, digest = keys.create(given.id)
-    options = {name: getattr(given, name) for name in ("name", *_NUMBERS, "models", "decoders", "expires")}
+    fields = ("name", *_NUMBERS, "models", "decoders", "allow_training", "expires")
+    options = {name: getattr(given, name) for name in fields}
     entry = {"hash": digest, **{name: value for name, value in options.items() if value is not None}}
     lines = [f"[keys.{given.id}]", *(f"{name} = {_toml(value)}" for name, value in entry.items())]
     before = text.rstrip("\n") + "\n\n" if text.strip() else ""
@@ -128,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=explained[name])
     for name in ("models", "decoders"):
         made.add_argument(f"--{name}", nargs="+", metavar="NAME", help=explained[name])
+    made.add_argument("--allow-training", action="store_true", default=None, help=explained["allow_training"])
     made.add_argument("--expires", type=_moment, metavar="TIME", help="when it ends, such as 2027-01-31")
     commands.add_parser("list", parents=[common], help="show the keys, not their secrets").set_defaults(run=show)
     ended = commands.add_parser("revoke", parents=[common, named], help="disable a key")

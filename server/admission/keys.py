@@ -62,6 +62,8 @@ class Entry(BaseModel):
     """The models that it may use."""
     decoders: list[str] | None = None
     """The decoders that it may use; one inside another has to be among them too."""
+    allow_training: bool = False
+    """Whether what is kept of its requests may be learned from where they do not say."""
     disabled: bool = False
     """Refuse it."""
     expires: AwareDatetime | None = None

@@ -56,7 +56,7 @@ def router(desk: Desk, store: Store, background: Background, *, reasoning_conten
         """Answer the last message, with the chosen decoder."""
         sent = await read_json(request)
         chat, id = ChatRequest.parse(sent), named(PREFIXES[_PATH] + uuid.uuid4().hex)
-        if chat.background or IDEMPOTENCY_KEY in request.headers:
+        if chat.background or chat.allow_training or IDEMPOTENCY_KEY in request.headers:
             stored = Stored(id, b"", background=bool(chat.background), owner=owner(request))
             chat.check_durable()
             return await durable.create(request, stored, sent, chat)

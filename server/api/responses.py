@@ -73,7 +73,7 @@ class _Responses:
             bool(asked.background),
             owner=owner(request),
         )
-        if asked.background or IDEMPOTENCY_KEY in request.headers:
+        if asked.background or asked.allow_training or IDEMPOTENCY_KEY in request.headers:
             return await self._durable.create(request, stored, sent, asked)
         refuse_webhook(asked.webhook_url)
         ask = asked.ask([orjson.loads(item) for item in stored.context], given)

@@ -155,6 +155,8 @@ class ResponsesRequest(Sampled):
     """Return at once and go on without a client."""
     webhook_url: str | None = Field(default=None, max_length=2000)
     """Ours: told of the end of a run in the background; the operator lists the hosts that it may lead to."""
+    allow_training: Flag = None
+    """Ours: what comes of it may be learned from; the run is then kept like one in the background."""
     max_output_tokens: int | None = Field(default=None, ge=1)
     """Tokens that may be generated for this request, all steps together."""
     reasoning: Reasoning | None = None
@@ -258,6 +260,8 @@ class ResponsesRequest(Sampled):
     def _check(self) -> None:
         if self.background and self.store is False:
             raise InvalidRequest("a background response is stored: leave store out", param="store")
+        if self.allow_training and self.store is False:
+            raise InvalidRequest("what may be learned from is stored: leave store out", param="store")
         if self.max_tool_calls is not None and not self.servers:
             raise InvalidRequest("max_tool_calls is only allowed with a tool of the type mcp", param="max_tool_calls")
         if self.top_logprobs is not None and not self.logprobs:

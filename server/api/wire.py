@@ -67,6 +67,8 @@ class ChatRequest(Sampled):
     """Ours: return at once and go on without a client; ask for the answer under the completion's id."""
     webhook_url: str | None = Field(default=None, max_length=2000)
     """Ours: told of the end of a run in the background; the operator lists the hosts that it may lead to."""
+    allow_training: Flag = None
+    """Ours: what comes of it may be learned from; the run is then kept like one in the background."""
     stop: StopField = ()
     logprobs: Flag = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -130,7 +132,9 @@ class ChatRequest(Sampled):
     def check_durable(self) -> None:
         """Raises `InvalidRequest` for what a run that outlives its request cannot give."""
         if self.return_token_ids:
-            message = "return_token_ids is not supported in the background or with an idempotency key"
+            message = (
+                "return_token_ids is not supported for a run that is kept: background, allow_training, idempotency"
+            )
             raise InvalidRequest(message, param="return_token_ids", code="unsupported_parameter")
         if self.stream_options and self.stream_options.continuous_usage_stats:
             # a reader who comes later sees the same bytes, and the log knows the usage only at its end

@@ -108,6 +108,10 @@ class Runs(Protocol):
         """The response of this id, if it is still there."""
         ...
 
+    async def ids(self) -> list[str]:
+        """Of everything that is kept, done or not, in no order."""
+        ...
+
     async def delete(self, id: str) -> bool:
         """Forget a response with its logs and its lease; whether it was there."""
         ...

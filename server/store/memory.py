@@ -60,6 +60,11 @@ class _Runs:
         run = self._found(id)
         return run.response if run else None
 
+    async def ids(self) -> list[str]:
+        """Of everything that is kept."""
+        self._forget()
+        return list(self._runs)
+
     async def delete(self, id: str) -> bool:
         """Forget a response with its logs and its lease."""
         there = self._found(id) is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from server.store.base import Lease, LeaseLost, Limit, Renewal, Stored, StoreUnavailable, Taken
@@ -21,6 +22,7 @@ from server.store.signals import Bell, Bells, wait
 MICRO = 1_000_000
 BATCH = 500
 READING = 16
+_GLOB = re.compile(r"[\\*?\[\]^]")
 POLL_SECONDS = 5.0
 """How often a follower looks by itself: what a notification costs that was lost."""
 RETRY_SECONDS = 0.5
@@ -63,6 +65,16 @@ class RedisStore:
         """The response of this id."""
         found = await self._client.command("HGETALL", self._key("run", id))
         return _stored(id, found) if found else None
+
+    async def ids(self) -> list[str]:
+        """Of everything that is kept."""
+        begin, found, cursor = self._key("run", ""), set[str](), 0
+        pattern = _GLOB.sub(r"\\\g<0>", begin) + "*"
+        while True:
+            cursor, keys = await self._client.command("SCAN", cursor, "MATCH", pattern, "COUNT", BATCH)
+            found |= {key.decode().removeprefix(begin) for key in keys}
+            if not int(cursor):
+                return list(found)
 
     async def delete(self, id: str) -> bool:
         """Forget a response with its logs and its lease."""

@@ -66,6 +66,10 @@ class SqliteStore:
         """The response of this id."""
         return await self._reader.do(partial(tables.find, id=id, now=self._clock()))
 
+    async def ids(self) -> list[str]:
+        """Of everything that is kept."""
+        return await self._reader.do(partial(tables.ids, now=self._clock()))
+
     async def delete(self, id: str) -> bool:
         """Forget a response with its logs and its lease."""
         there = await self._writer.do(partial(tables.delete, id=id, now=self._clock()))

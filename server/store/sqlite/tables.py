@@ -47,6 +47,11 @@ def find(tables: Connection, id: str, now: float) -> Stored | None:
     return Stored(id, body, unpack(asked), unpack(context), bool(background), expires is not None, owner, order)
 
 
+def ids(tables: Connection, now: float) -> list[str]:
+    """Of all responses that have not expired."""
+    return [id for (id,) in tables.execute("SELECT id FROM runs WHERE coalesce(expires, ?) > ?", (inf, now))]
+
+
 def delete(tables: Connection, id: str, now: float) -> bool:
     """Forget a response; whether it was there."""
     there = find(tables, id, now) is not None

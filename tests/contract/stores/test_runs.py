@@ -246,6 +246,21 @@ def test_no_follower_loses_or_repeats_an_entry(opened: Open) -> None:
     run(work, opened())
 
 
+def test_all_that_is_kept_has_an_id(opened: Open) -> None:
+    async def work(store: Store) -> None:
+        assert await store.ids() == []
+        lease = await store.create(new(), "me")
+        await store.create(new("b"), "me")
+        await store.put(FULL)
+        await store.keep("c", b"value", 60.0)
+        assert sorted(await store.ids()) == ["a", "b", "full"]
+        await store.finish(lease, b"end", [])
+        await store.delete("b")
+        assert sorted(await store.ids()) == ["a", "full"]
+
+    run(work, opened())
+
+
 def test_followers_end_with_the_run_or_its_deletion(opened: Open) -> None:
     async def work(store: Store) -> None:
         lease = await store.create(new(), "me")

@@ -39,8 +39,9 @@ def test_a_key_is_shown_once(path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_all_terms_can_be_set(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = "--tokens-per-minute 5 --tokens-per-day 6 --max-budget 4 --max-running 2 --priority -3 --models a b"
-    key = create(path, "t", capsys, *more.split(), "--decoders", "rc", "--expires", "2999-01-01")
+    key = create(path, "t", capsys, *more.split(), "--decoders", "rc", "--allow-training", "--expires", "2999-01-01")
     terms = Keys(path).find(key)
+    assert terms.allow_training
     assert (terms.tokens_per_minute, terms.tokens_per_day, terms.max_budget, terms.max_running) == (5, 6, 4, 2)
     assert (terms.priority, terms.models, terms.decoders) == (-3, ["a", "b"], ["rc"])
 
