@@ -16,8 +16,8 @@ TELLING = 3
 
 _RESULT = r"(?:=|\b(?:equals|gives|yields)|\b(?:answer|result|solution|value)(?:\s+is)?\W{0,3}?)\s*\(?"
 _REWRITTEN = (
-    (re.compile(r"\$|\\(?:left|right)(?![a-z])|\\[,;!]|(?<=\d),(?=\d{3}(?!\d))"), ""),
-    (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1/\2"),
+    (re.compile(r"\$|\*\*|\\(?:left|right)(?![a-z])|\\[,;!]|(?<=\d),(?=\d{3}(?!\d))"), ""),
+    (re.compile(r"\\[dt]?frac\s*(?:\{([^{}]*)\}|(\w))\s*(?:\{([^{}]*)\}|(\w))"), r"\1\2/\3\4"),
     (re.compile(r"\s+"), " "),
     (re.compile(r" ?([/^]) ?|([(\[{,]) | (?=[)\]},])"), r"\1\2"),
 )

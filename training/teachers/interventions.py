@@ -1,7 +1,7 @@
 """Oracles that intervene: rules that find the critical step of a wrong attempt from the reference solution.
 
 The small models cannot verify a log in words. These rules know the search space instead and err never, so what
-training gains from them is an upper bound for a model's own proposals. Rule: they never say the last step of a
+training gains from them is the best case. Rule: they never say the last step of a
 solution, nor the number that is looked for.
 """
 
