@@ -5,11 +5,9 @@ Rule: what stands before that step is the policy's own, to the last character, a
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from benchmarks.tasks import Problem
 from decoders.core.messages import Message
@@ -55,11 +53,8 @@ class Intervention:
     content: str
 
 
-class Proposer(Protocol):
-    """Who looks for the critical step and proposes something else."""
-
-    async def __call__(self, attempt: Attempt, play: Play) -> list[Intervention]:
-        """Interventions, each a proposal of its own."""
+Proposer = Callable[[Attempt, Play], Awaitable[list[Intervention]]]
+"""Looks for the critical step of an attempt; each intervention is a proposal of its own."""
 
 
 def parse(reply: str) -> Intervention | None:
@@ -102,20 +97,3 @@ class Asked:
 
         replies = await play.drive(run, ask) or []
         return [found for reply in replies if (found := parse(reply)) is not None]
-
-
-Known = Callable[[Attempt, random.Random], list[Intervention]]
-"""Interventions by rule, in random order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Oracle:
-    """A rule that knows the task, in place of a model that can verify: what it proposes is the best case."""
-
-    rule: Known
-    proposals: int
-
-    async def __call__(self, attempt: Attempt, play: Play) -> list[Intervention]:
-        """The first of them."""
-        rng = random.Random(f"{play.seed}/{play.step}/{play.key}")
-        return self.rule(attempt, rng)[: self.proposals]

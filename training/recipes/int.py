@@ -34,13 +34,13 @@ from decoders.core.leaks import leaks
 from decoders.core.messages import Prompt
 from training import traces
 from training.guidance import NONE, Guide, attempts, rewards, words
-from training.interventions import Asked, Attempt, Oracle, Proposer
+from training.interventions import Asked, Attempt, Proposer
 from training.play import POLICY, Play
 from training.recipe import Recipe
 from training.reinforce import reinforce
 from training.rows import Row
 from training.settings import Reinforcement
-from training.teachers.interventions import oracle
+from training.teachers import interventions as oracle
 from training.traces import Solution
 
 
@@ -56,7 +56,7 @@ class Config(Reinforcement):
     proposer: Literal["model", "oracle"] = "model"
     """Who proposes interventions: the model itself, or a rule that knows the task."""
     proposals: int = Field(default=4, ge=1)
-    """For each wrong attempt."""
+    """Of the model, for each wrong attempt."""
     continuations: int = Field(default=32, ge=1)
     """Of each intervention, to see whether it helps."""
     max_tokens: int = Field(default=160, ge=1)
@@ -82,10 +82,10 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
         "gather": 8,
         "steps": 8 + 24,
         "batch": 32,
-        "group": 4,
-        "continuations": 8,
-        "max_tokens": 64,
-        "max_length": 64,
+        "group": 2,
+        "continuations": 4,
+        "max_tokens": 128,
+        "max_length": 128,
         "learning_rate": 2e-4,
     },
 }
@@ -103,6 +103,8 @@ class Int(Recipe[Config]):
         self._pool = {problem.id: (problem, line) for problem, line in found if line.split == "train"}
         if not self._pool:
             raise ValueError(f"{config.traces} has no solutions of training problems")
+        asked = Asked(config.proposals, config.propose_tokens)
+        self._propose: Proposer = oracle.propose if config.proposer == "oracle" else asked
         self._order = self.rng.sample(list(self._pool), len(self._pool))
         self._kept: dict[str, list[Row]] = {}
         self._funnel: Counter[str] = Counter()
@@ -156,7 +158,7 @@ class Int(Recipe[Config]):
         """The beginning with the first intervention that fits and gives nothing away."""
         pack = play.models[POLICY].pack
         try:
-            proposals = await self._proposer(attempt.problem)(attempt, play)
+            proposals = await self._propose(attempt, play)
         except ContextOverflow:
             self._funnel["too long"] += 1
             return None
@@ -171,12 +173,6 @@ class Int(Recipe[Config]):
                 self._funnel["proposed"] += 1
                 return text
         return None
-
-    def _proposer(self, problem: Problem) -> Proposer:
-        config = self.config
-        if config.proposer == "oracle":
-            return Oracle(oracle(problem), config.proposals)
-        return Asked(config.proposals, config.propose_tokens)
 
     def state(self) -> Mapping[str, Any]:
         """What was kept, and how much was not."""

@@ -94,7 +94,9 @@ SHARES = (0.25, 0.5, 1.0)
 def more(folder: Path, arms: Sequence[str], seeds: Sequence[int]) -> tuple[list[str], list[list[str]]]:
     """Each measure of each arm at shares of the compute that all arms have spent, over seeds; and the last rewards."""
     runs = {
-        arm: [path for seed in seeds if (path := place(folder, arm, seed)).exists()] for arm in arms if arm not in STARTS
+        arm: [path for seed in seeds if (path := place(folder, arm, seed)).exists()]
+        for arm in arms
+        if arm not in STARTS
     }
     spent = {path: _spent(folder, arm, path) for arm, found in runs.items() for path in found}
     spent = {path: totals for path, totals in spent.items() if totals}
