@@ -90,7 +90,7 @@ class ProofPool(Iterative):
                 "refine_by_marks",
                 task,
                 answer=shown(member.solution),
-                steps=numbered(steps(shown(member.solution))),
+                steps=numbered(steps(shown(member.solution), run.pack().boundary)),
                 verifications=member.verifications[: self.shown_verifications],
             )
             return lambda branch: self.solve(prompt, branch, role="refine", max_tokens=tokens, reply=True)
@@ -107,7 +107,8 @@ class ProofPool(Iterative):
         new = {shown(s): s for s in reversed(solutions) if s.answered and shown(s) not in known}
         share = max((run.budget.left - kept) // max(len(new) * self.verifications, 1), 1)
         model = self.verify_model
-        prompts = [run.prompt("examine", task, model=model, answer=text, steps=numbered(steps(text))) for text in new]
+        logged = {text: numbered(steps(text, run.pack().boundary)) for text in new}
+        prompts = [run.prompt("examine", task, model=model, answer=text, steps=logged[text]) for text in new]
         given = await judged(
             run,
             prompts,

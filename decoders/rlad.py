@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from typing import ClassVar, Literal
 
@@ -12,13 +11,10 @@ from pydantic import Field
 from decoders.base import Completion, Prompt, Run, Solving, Task
 from decoders.core.choosing import accepted, tally, vote
 from decoders.core.errors import BudgetExhausted
-from decoders.prompts import Format
+from decoders.core.leaks import TELLING, leaks
 
 Group = list[Completion]
 """Solutions made under one abstraction, or without any."""
-
-TELLING = 3
-"""Characters from which on an answer can be recognised inside an abstraction: `7` stands in many an honest one."""
 
 
 class RLAD(Solving):
@@ -140,13 +136,3 @@ class RLAD(Solving):
             winner = max(candidates, key=lambda candidate: (scores[run.same(candidate)], votes[run.same(candidate)]))
             run.answer(winner)
         return winner
-
-
-def leaks(abstraction: str, answers: Iterable[str], form: Format) -> bool:
-    """Whether an abstraction gives an answer away: it has the form of a final answer, or says one of `answers`.
-
-    Only a heuristic: the right answer is not known here, so what counts is what plain solutions have answered.
-    """
-    if form.pattern and re.search(form.pattern, abstraction, re.DOTALL | re.MULTILINE):
-        return True
-    return any(re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", abstraction) for answer in answers)

@@ -20,6 +20,7 @@ import jinja2
 
 from decoders.core.errors import InvalidRequest, MissingPrompt, OutOfScope
 from decoders.core.messages import Message, Role
+from decoders.core.verification import PARAGRAPH
 from decoders.prompts.ladder import Rung, read
 from decoders.prompts.sandbox import Sandbox, render
 
@@ -131,6 +132,11 @@ class Pack:
             message = f"the template pack {self.name} has no answer format {name!r}: there are {known}"
             raise InvalidRequest(message, param="answer_format")
         return Format(**formats[name])
+
+    @property
+    def boundary(self) -> str:
+        """The regular expression of what lies between two steps of a reply."""
+        return str(self.config.get("step_pattern", PARAGRAPH))
 
     def structured(self, schema: str) -> str:
         """The sentence that asks for an answer in JSON of this JSON Schema, where the pack has one."""

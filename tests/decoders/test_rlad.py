@@ -9,8 +9,7 @@ from decoders import build
 from decoders.core.events import Answer
 from decoders.core.messages import Prompt
 from decoders.core.run import Run
-from decoders.prompts import Format
-from decoders.rlad import RLAD, leaks
+from decoders.rlad import RLAD
 from server.engines.scripted import ScriptedEngine
 from tests.decoders.support import decode, start
 
@@ -118,14 +117,6 @@ def test_an_abstraction_that_says_what_plain_solutions_answer_leaks() -> None:
     script = Script(lambda n: f"{NOTE.format(n)} and get {'1240' if n == 1 else '12400'}", plain="\\boxed{1240}")
     _, run = finished(script, abstractions=2, per_abstraction=1)
     assert [text.endswith("12400") for text in notes(run).elements()] == [True, True]
-
-
-@pytest.mark.parametrize(
-    ("text", "given_away"),
-    [("it is 1240.", True), ("about 12401", False), ("x1240", False), ("\\boxed{3}", True), ("boxed 3", False)],
-)
-def test_leaks_are_answers_as_whole_words_or_of_the_answers_form(text: str, given_away: bool) -> None:
-    assert leaks(text, ["1240"], Format("", r"\\boxed\{(\d+)\}")) is given_away
 
 
 def by_group(notes: str, place: int) -> str:

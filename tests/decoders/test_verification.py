@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoders.core.verification import Check, checks, faults, numbered, steps
+from decoders.core.verification import Check, begins, checks, faults, numbered, steps
 
 SOLUTION = "Let n be odd.\nThen n = 2k + 1.\n\n  \nSo n² = 4k² + 4k + 1.\n\n\nDone.\n"
 
@@ -14,6 +14,19 @@ def test_a_solution_is_cut_at_blank_lines_and_numbered_from_one() -> None:
     assert numbered(parts).startswith("[Step 1]\nLet n be odd.\nThen")
     assert "\n\n[Step 3]\nDone." in numbered(parts)
     assert steps(" \n\n ") == []
+
+
+def test_steps_begin_behind_the_mark_that_opens_the_thinking() -> None:
+    reply = "<think>\nFirst.\n\nSecond.\n</think>\n\nThird.\n"
+    assert [reply[place:].split()[0] for place in begins(reply)] == ["First.", "Second.", "Third."]
+    assert steps(reply) == ["First.", "Second.\n</think>", "Third."]
+    assert begins("<think>\n") == begins("  ") == []
+
+
+def test_another_boundary_stands_before_a_step_or_behind_it() -> None:
+    reply = "<think> try 1 : a ; b ; try 2"
+    assert steps(reply, r";\s*|(?=\btry\b)") == ["try 1 : a ;", "b ;", "try 2"]
+    assert steps(reply, r"(?=\btry\b)") == ["try 1 : a ; b ;", "try 2"]
 
 
 def test_a_log_is_read_wherever_it_stands_in_whatever_dress() -> None:
@@ -43,3 +56,10 @@ def test_the_last_word_about_a_step_counts() -> None:
 def test_any_text_is_read_without_an_error(text: str) -> None:
     assert all(check.step >= 0 for check in checks(text))
     assert [part for part in steps(text) if not part.strip()] == []
+
+
+@given(st.text(alphabet="ab \n", max_size=40))
+def test_a_text_is_cut_where_its_steps_begin(solution: str) -> None:
+    places = begins(solution)
+    assert len(places) == len(steps(solution))
+    assert all(solution[place:].startswith(part) for place, part in zip(places, steps(solution), strict=True))

@@ -11,10 +11,11 @@ from training import record
 from training.configuration import merged
 from training.evaluate import Result
 from training.recipes import imitate, pope, prefixrl
+from training.recipes import int as interventions
 from training.studies import guidance
 from training.study import Arm
 
-RECIPES = {"imitate": imitate, "pope": pope, "prefixrl": prefixrl}
+RECIPES = {"imitate": imitate, "int": interventions, "pope": pope, "prefixrl": prefixrl}
 NAME = guidance.MEASURES[0].name
 
 
@@ -49,5 +50,5 @@ def test_arms_are_settings(arm: str) -> None:
     recipe: Any = RECIPES[chosen.recipe]
     made = recipe.Config.model_validate(merged(recipe.PRESETS["tiny"], chosen.settings))
     assert str(made.traces) == guidance.TRACES
-    if chosen.recipe != "imitate":
-        assert (made.guidance.guided == 0) == (arm in ("plain", "sft-rl"))
+    if chosen.recipe not in ("imitate", "int"):
+        assert (made.guidance.guided == 0) == (arm in ("plain", "sft-rl", "int-rl"))

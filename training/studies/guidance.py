@@ -15,6 +15,7 @@ any problem is left; a tighter budget makes problems hard that no other beginnin
 Compute is counted whole: what collecting, imitation and the search for hints have read and written, and what training
 has (`training.collect.compute`); looking for hard problems is the same for all and left out. `plain` pays nothing for
 traces and little for groups without a signal, so it gets more steps; arms are compared where all have spent as much.
+The interventions of `int` are an oracle's, made from the same traces and for nothing: a model would have to write them.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ SAME = {
 EARLY = {"low": 0, "high": 0.06}
 ARMS = {
     "sft": Arm("imitate", {"traces": TRACES}),
+    "int": Arm("int", {"traces": TRACES, "temperature": TEMPERATURE, "max_tokens": TOKENS}),
     "plain": Arm("prefixrl", {**SAME, "steps": 200, "evaluate_every": 40, "guidance": {"guided": 0}}),
     "sft-rl": Arm("prefixrl", {**SAME, "guidance": {"guided": 0}}, base="sft"),
+    "int-rl": Arm("prefixrl", {**SAME, "guidance": {"guided": 0}}, base="int"),
     "pope": Arm("pope", SAME),
     "pope-refreshed": Arm("pope", {**SAME, "guidance": {"refresh": 10}}),
     "prefixrl": Arm("prefixrl", SAME),
@@ -59,6 +62,7 @@ ARMS = {
 """Plain and after imitation; the two papers, and prefixed copies alone. Ours: hints chosen anew, and cuts where this
 model still has a choice, among the first words of a trace, for what it has begun it finishes; fixed or drawn anew.
 """
+STARTS = {arm.base for arm in ARMS.values()}
 FREE = {"plain"}
 """Arms that use no traces: the file only tells them which problems there are."""
 
@@ -90,7 +94,9 @@ SHARES = (0.25, 0.5, 1.0)
 def more(folder: Path, arms: Sequence[str], seeds: Sequence[int]) -> tuple[list[str], list[list[str]]]:
     """Each measure of each arm at shares of the compute that all arms have spent, over seeds; and the last rewards."""
     runs = {
-        arm: [path for seed in seeds if (path := place(folder, arm, seed)).exists()] for arm in arms if arm != "sft"
+        arm: [path for seed in seeds if (path := place(folder, arm, seed)).exists()]
+        for arm in arms
+        if arm not in STARTS
     }
     spent = {path: _spent(folder, arm, path) for arm, found in runs.items() for path in found}
     spent = {path: totals for path, totals in spent.items() if totals}

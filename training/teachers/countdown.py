@@ -51,14 +51,14 @@ def say_all(path: tuple[Step, ...]) -> list[str]:
 
 
 @lru_cache(maxsize=50_000)
-def _header(unit: Unit) -> tuple[str, ...]:
+def header(unit: Unit) -> tuple[str, ...]:
     """`8 + 5 = 13 left 13 9 5`, the name of a unit in traces and summaries."""
     left = () if unit.left is None else ("left", *map(str, unit.left))
     return (*say_all(unit.path), *left)
 
 
 @lru_cache(maxsize=200_000)
-def _node(step: Step, target: int) -> tuple[tuple[str, ...], Step | None]:
+def look(step: Step, target: int) -> tuple[tuple[str, ...], Step | None]:
     """The words of one node and, when one of its three ends is the target, the last step of the solution."""
     if step.result is None:
         return (*say(step), ";"), None
@@ -81,11 +81,11 @@ def search(problem: Problem, start: Cursor, budget: int, opening: list[str] | No
         unit = space[index]
         nodes = steps(unit.left) if unit.left else ()
         if node < len(nodes):
-            words += ["try", *_header(unit), "target", str(problem.target), ":"]
+            words += ["try", *header(unit), "target", str(problem.target), ":"]
         elif unit.left is None:
-            words += ["try", *_header(unit), ";"]
+            words += ["try", *header(unit), ";"]
         while node < len(nodes) and len(words) < budget:
-            node_words, last = _node(nodes[node], problem.target)
+            node_words, last = look(nodes[node], problem.target)
             words += node_words
             if len(words) <= budget:
                 cursor = Cursor(index, node)
@@ -110,7 +110,7 @@ def summarise(problem: Problem, turn: Turn, before: list[str]) -> list[str]:
     unit = units(problem.numbers)[turn.cursor.unit]
     assert unit.left is not None
     node = steps(unit.left)[turn.cursor.node]
-    return ["at", *_header(unit), "after", str(node.a), node.operator, str(node.b)]
+    return ["at", *header(unit), "after", str(node.a), node.operator, str(node.b)]
 
 
 def check(problem: Problem, claim: tuple[Step, ...]) -> list[str]:
@@ -168,7 +168,7 @@ def solutions(problem: Problem) -> list[tuple[Cursor, tuple[Step, ...]]]:
     found = []
     for index, unit in enumerate(units(problem.numbers)):
         for node, step in enumerate(steps(unit.left) if unit.left else ()):
-            last = _node(step, problem.target)[1]
+            last = look(step, problem.target)[1]
             if last:
                 found.append((Cursor(index, node), (*unit.path, step, last)))
     return found
