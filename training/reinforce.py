@@ -127,7 +127,7 @@ class Session(TrainerCallback):
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Measure what training starts from."""
-        if self.trainer.step == 0:
+        if self.trainer.step == 0 and self.config.evaluate_start:
             self.measure()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:

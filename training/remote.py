@@ -77,7 +77,7 @@ class Remote:
 
     async def _steps(self, done: int) -> None:
         config, started = self.config, time.monotonic()
-        if not done:
+        if not done and config.evaluate_start:
             await self._measure(0)
         for step in range(done, config.steps):
             await self.engine.renew()

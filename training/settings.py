@@ -124,6 +124,8 @@ class Reinforcement(_Section):
     """Measured every `evaluate_every` steps, before the first and after the last."""
     evaluate_every: int = Field(default=0, ge=0)
     """0 measures at the beginning and at the end only."""
+    evaluate_start: bool = True
+    """Whether to measure before the first step; of several runs from one checkpoint a single one needs to."""
     save_every: int = Field(default=50, ge=1)
     """Steps between checkpoints; a killed run goes on from the last one."""
     device: Literal["cpu", "cuda", "auto"] = "auto"

@@ -114,11 +114,18 @@ def train(study: Study, folder: Path, arm: str, seed: int) -> int:
     if chosen.base is not None:
         settings["model"] = str(place(folder, chosen.base, seed))
     settings = json.loads(json.dumps(settings).replace("{seed}", str(seed)))
+    settings["evaluate_start"] = hasattr(study, "more") or begins(output, settings.get("model"))
     (output / "settings.json").write_text(json.dumps(settings, indent=1))
     command = [sys.executable, "-m", "training", chosen.recipe, "--config", str(output / "settings.json")]
     command += ["--preset", chosen.preset] if chosen.preset else []
     with (output / "log.txt").open("a") as log:
         return subprocess.run(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
+
+
+def begins(output: Path, model: str | None) -> bool:
+    """Whether a run measures what it starts from, since no other one of the study does from this checkpoint."""
+    others = (json.loads(file.read_text()) for file in output.parent.glob("*/settings.json") if file.parent != output)
+    return model is None or not any(other.get("model") == model and other["evaluate_start"] for other in others)
 
 
 def report(study: Study, folder: Path, arms: Sequence[str], seeds: Sequence[int]) -> str:
@@ -134,9 +141,27 @@ def report(study: Study, folder: Path, arms: Sequence[str], seeds: Sequence[int]
     count = {arm: sum(bool(run) for run in runs[arm]) for arm in arms}
     heads = [f"{arm} ({count[arm]} seeds)" for arm in arms]
     tables = [table(["measurement", "before", *heads], lines), _cost(folder, arms, seeds)]
+    if len(arms) > 1:
+        tables.insert(1, _differences(study, runs))
     if more := getattr(study, "more", None):
         tables.insert(1, table(*more(folder, arms, seeds)))
     return "\n\n".join([study.TITLE, *tables])
+
+
+def _differences(study: Study, runs: Mapping[str, Sequence[Sequence[Result]]]) -> str:
+    """Points that each arm is ahead of the first one after training, same seeds and problems, with a 95 % interval."""
+    first, *others = runs
+    lines = []
+    for measure in study.MEASURES:
+        ends = {arm: [_last(run, measure.name) for run in found] for arm, found in runs.items()}
+        line = [measure.name]
+        for arm in others:
+            pairs = [(a, b) for a, b in zip(ends[arm], ends[first], strict=True) if a is not None and b is not None]
+            gains = np.array([[a.right[p] - b.right[p] for p in sorted(b.right)] for a, b in pairs], float)
+            interval = "[{:+.1f}, {:+.1f}]".format(*(100 * end for end in over_seeds(gains))) if pairs else ""
+            line.append(f"{100 * gains.mean():+.1f} {interval}" if pairs else "—")
+        lines.append(line)
+    return table([f"points ahead of {first}", *others], lines)
 
 
 def cell(found: Sequence[Result]) -> str:

@@ -49,6 +49,32 @@ def test_a_study_runs_once_and_starts_from_what_its_base_has_trained(tmp_path: P
     assert "| few |" in study.report(own, tmp_path, ["start", "more"], [3])
 
 
+def test_a_start_that_runs_share_is_measured_by_one_of_them(tmp_path: Path) -> None:
+    def write(run: str, **settings: object) -> None:
+        (tmp_path / run).mkdir(exist_ok=True)
+        (tmp_path / run / "settings.json").write_text(json.dumps(settings))
+
+    assert study.begins(tmp_path / "a-1", "m")
+    write("a-1", model="m", evaluate_start=True)
+    assert study.begins(tmp_path / "a-1", "m"), "a run that goes on is no other one"
+    assert not study.begins(tmp_path / "b-1", "m")
+    write("b-1", model="m", evaluate_start=False)
+    assert study.begins(tmp_path / "a-1", "m")
+    assert study.begins(tmp_path / "c-1", "n")
+    assert study.begins(tmp_path / "d-1", None), "who knows what it starts from"
+
+
+def test_differences_are_those_of_the_same_seeds_and_problems(tmp_path: Path) -> None:
+    for arm, seed, right in (("start", 1, "1100"), ("more", 1, "1110"), ("start", 2, "0000"), ("more", 2, "1000")):
+        outcomes = {str(place): mark == "1" for place, mark in enumerate(right)}
+        lines = record.Lines(tmp_path / f"{arm}-{seed}" / "evaluations.jsonl", 0)
+        lines.add(record.as_line(Result("few", 9, outcomes, 7.0)))
+    (tmp_path / "more-3").mkdir()
+    shown = study.report(STUDY, tmp_path, ["start", "more"], [1, 2, 3]).split("| points ahead of start | more |")[1]
+    (line,) = (line for line in shown.splitlines() if line.startswith("| few |"))
+    assert line.startswith("| few | +25.0 [")
+
+
 def test_the_table_shows_before_and_after_with_intervals(tmp_path: Path) -> None:
     for seed, after in ((1, [True] * 4), (2, [True, True, False, False])):
         lines = record.Lines(tmp_path / f"start-{seed}" / "evaluations.jsonl", 0)

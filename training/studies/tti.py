@@ -13,7 +13,15 @@ from training.study import Arm
 
 TITLE = "TTI: success of the agent after training with horizons that grow and that stay"
 SHORT, LONG = 6, 32
-SAME = {"levels": {"3-find": 1.0}, "interactions": 512, "steps": 30, "every": 8, "shortest": SHORT, "longest": LONG}
+SAME = {
+    "model": "longthink-tiny-agent",
+    "levels": {"3-find": 1.0},
+    "interactions": 512,
+    "steps": 30,
+    "every": 8,
+    "shortest": SHORT,
+    "longest": LONG,
+}
 ARMS = {
     "multiplicative": Arm("tti", {**SAME, "schedule": "multiplicative", "growth": 2}),
     "additive": Arm("tti", {**SAME, "schedule": "additive", "growth": SHORT}),
@@ -29,5 +37,5 @@ MEASURES = tuple(
         problems=64,
         decoder={"name": "tti", "max_steps": horizon, "min_answers": answers},
     )
-    for level, answers, horizon in product(LEVELS, (1, 2), (8, 16, 32, 64))
+    for level, answers, horizon in product(LEVELS, (1, 2), (8, 32))
 )
