@@ -16,7 +16,7 @@ from decoders.core.task import Task
 from decoders.core.verification import begins, checks, numbered, steps
 from training.play import Play
 
-_TAGGED = re.compile(r"<intervention\b([^>]*)>(.*?)</intervention>", re.DOTALL | re.IGNORECASE)
+_TAGGED = re.compile(r"<intervention\b([^<>]*)>((?:(?!<intervention\b).)*?)</intervention>", re.DOTALL | re.IGNORECASE)
 _BREAK = re.compile(r"\s*\n\s*")
 
 

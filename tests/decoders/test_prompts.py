@@ -6,6 +6,7 @@ import jinja2
 import pytest
 
 from decoders.core.errors import MissingPrompt, OutOfScope
+from decoders.core.verification import steps
 from decoders.prompts import FOLDER, Pack
 
 
@@ -143,6 +144,26 @@ def test_the_shipped_checkpoint_goes_on_from_an_answer_that_others_gave(tiny: Pa
     assert set(shown.values()) == {f"{problem} . progress : answer {claim}"}
     assert tiny.render("aggregate", "Use 5 8 9 5 to make 18", candidates=[cut])[0].content == problem
     assert tiny.render("examine", "Use 5 8 9 5 to make 18", answer=claim)[0].content == f"{problem} . check : {claim}"
+
+
+@pytest.mark.parametrize(
+    ("pack", "reply", "parts"),
+    [
+        ("plain", "First.\nMore.\n\nSecond.", ["First.\nMore.", "Second."]),
+        (
+            "tiny",
+            "<think> try 12 * 11 x ; try 8 + 5 = 13 left 13 9 5 target 18: 13 + 9 = 22 5 18: 27 17 x ; 13",
+            ["try 12 * 11 x ;", "try 8 + 5 = 13 left 13 9 5 target 18: 13 + 9 = 22 5 18: 27 17 x ;", "13"],
+        ),
+        (
+            "residues",
+            "<think> try 3 7 3 ok 5 3 no try 4 7 4 no </think> 4",
+            ["try 3 7 3 ok 5 3 no", "try 4 7 4 no", "</think> 4"],
+        ),
+    ],
+)
+def test_each_pack_says_where_the_steps_of_its_replies_begin(pack: str, reply: str, parts: list[str]) -> None:
+    assert steps(reply, Pack.load(pack).boundary) == parts
 
 
 def test_a_users_own_pack_is_a_folder_and_its_version_follows_its_content(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def proposal(step: int, words: str) -> str:
 def test_what_helps_is_imitated_up_to_its_last_word_and_no_end_token() -> None:
     student, made = Student(proposal(2, "Turn back and add.")), recipe()
     assert student.rows(made) == []  # nothing is trained while the start model samples
-    rows = student.rows(made, step=1)
+    rows = [row for step in (1, 2) for row in student.rows(made, step)]
     assert [student.text(row.completion) for row in rows] == ["Let a = 1.\n\nTurn back and add."] * 2
     assert {student.text(row.prompt) for row in rows} == {PROBLEMS[0].question}
     assert all((row.advantage, row.mask, row.kind) == (1.0, None, "intervened") for row in rows)
@@ -200,6 +200,6 @@ def test_a_run_with_the_oracle_changes_the_weights(tmp_path: Path) -> None:
     folder = train(Config.model_validate({**chosen, **given}))
     sampled, imitated = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert sampled["moving"] == 0
-    assert sampled["funnel/kept"] == imitated["rows"] > 0
+    assert sampled["funnel/kept"] == imitated["rows"] == imitated["helped"] > 0
     before, after = load_file(SHIPPED / "model.safetensors"), load_file(folder / "model.safetensors")
     assert any((before[name] != after[name]).any() for name in after)

@@ -43,6 +43,7 @@ def attempt(text: str = THOUGHT) -> Attempt:
             "Step 1: sound.\n**Substep 2**: wrong. No\nStep 3: wrong.\n<intervention>Square it.</intervention>",
             2,
         ),
+        ('<intervention step="1">No. <intervention step="2">Square it.</intervention>', 2),
         ('<intervention step="0">Square it.</intervention>', 0),
         ("Step 1: gap.\n<intervention>Square it.</intervention>", 0),
     ],
