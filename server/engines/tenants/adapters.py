@@ -1,0 +1,81 @@
+"""A folder of LoRA adapters, one for each tenant, as PEFT writes them: tenants that share nothing but the base.
+
+A tenant is deleted with its folder. Rule: W + (α / r) B A is read from plain LoRA of linear layers; else it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from decoders.core.errors import UnknownModel
+from server.engines.tenants.sums import Floats
+from server.engines.tenants.terms import Tensors
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_HEAD, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+_OTHERS = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+
+
+class Adapters:
+    """`FOLDER/TENANT/adapter_config.json`; what is put into the folder or taken out of it is noticed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._found = self._look()
+
+    @property
+    def version(self) -> str:
+        """Changes with every adapter that comes or goes."""
+        return hashlib.sha256(repr(sorted(self._found.items())).encode()).hexdigest()
+
+    def names(self) -> list[str]:
+        """The tenants."""
+        return sorted(self._found)
+
+    def label(self, tenant: str) -> str:
+        """A name of this tenant that nobody else has, nor itself when it is added once more."""
+        return f"{tenant}/{self._stamp(tenant):x}"
+
+    def refresh(self) -> bool:
+        """Whether the folder has changed since it was looked at."""
+        before, self._found = self._found, self._look()
+        return before != self._found
+
+    def check(self, base: Tensors) -> None:
+        """An adapter does not tell the weights it was trained from."""
+
+    def weights(self, tenant: str, base: Tensors) -> dict[str, Floats]:
+        """The tensors of a tenant's model that are not the base's. Raises `UnknownModel`, or `ValueError`."""
+        self._stamp(tenant)
+        config = json.loads((self.folder / tenant / CONFIG).read_text("utf-8"))
+        if wrong := [name for name in _OTHERS if config.get(name)]:
+            raise ValueError(f"the adapter of {tenant} is no plain LoRA: {', '.join(wrong)}")
+        tensors, made = load_file(self.folder / tenant / WEIGHTS), {}
+        for name, a in tensors.items():
+            if not name.endswith(_A):
+                continue
+            layer = name.removeprefix(_HEAD).removesuffix(_A)
+            b, weight = tensors[name.removesuffix(_A) + _B], base[f"{layer}.weight"]
+            change = config["lora_alpha"] / config["r"] * (b.astype(np.float32) @ a.astype(np.float32))
+            made[f"{layer}.weight"] = (weight + change).astype(np.float32)
+        return made
+
+    def delete(self, tenant: str) -> None:
+        """Remove a tenant's adapter. Raises `UnknownModel`."""
+        self._stamp(tenant)
+        shutil.rmtree(self.folder / tenant)
+        self.refresh()
+
+    def _stamp(self, tenant: str) -> int:
+        if tenant not in self._found:
+            raise UnknownModel(f"there is no tenant {tenant!r}", param="model")
+        return self._found[tenant]
+
+    def _look(self) -> dict[str, int]:
+        return {path.parent.name: path.stat().st_mtime_ns for path in self.folder.glob(f"*/{CONFIG}")}
