@@ -1,4 +1,5 @@
-"""The interface between the scheduler and whatever computes logits. Rule: a backend keeps no state but the slots."""
+"""The interface between the scheduler and whatever computes logits. Rule: a backend keeps no state but the slots,
+and whose weights it computes with."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from decoders.core.errors import EngineUnavailable
 from server.engines.embedded.checkpoint import Checkpoint
+from server.engines.embedded.models import Tenants
 
 Integers = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -39,9 +41,31 @@ class Backend(Protocol):
         """Exchange the first `length` tokens of two slots."""
         ...
 
+    def wipe(self, slot: int, begin: int, end: int) -> None:
+        """Leave nothing of these tokens of a slot."""
+        ...
+
+    def select(self, tenant: str) -> None:
+        """Compute with a tenant's weights from now on, or with the base's where that is empty.
+
+        Raises `UnknownModel` where there is no such tenant, and changes nothing then.
+        """
+        ...
+
+    def renew(self) -> None:
+        """The tenants' weights have changed: compute with the base's, and make theirs anew when they are needed."""
+        ...
+
 
 def load(
-    checkpoint: Checkpoint, kind: Kind, device: str, *, slots: int, context: int, threads: int | None
+    checkpoint: Checkpoint,
+    kind: Kind,
+    device: str,
+    *,
+    slots: int,
+    context: int,
+    threads: int | None,
+    tenants: Tenants | None = None,
 ) -> tuple[Backend, str]:
     """The backend and its name; "auto" means ONNX on the CPU where the exporter knows the model, else torch."""
     from server.engines.embedded.export import UnsupportedCheckpoint, refusal
@@ -52,14 +76,17 @@ def load(
         from server.engines.embedded.backend_onnx import OnnxBackend
 
         try:
-            return OnnxBackend(checkpoint, slots=slots, context=context, threads=threads), "onnx"
+            return OnnxBackend(checkpoint, slots=slots, context=context, threads=threads, tenants=tenants), "onnx"
         except UnsupportedCheckpoint as error:
             if kind == "onnx":
                 raise EngineUnavailable(str(error)) from error
     try:
         from server.engines.embedded.backend_torch import TorchBackend
 
-        return TorchBackend(checkpoint, device=device, slots=slots, context=context, threads=threads), "torch"
+        made = TorchBackend(
+            checkpoint, device=device, slots=slots, context=context, threads=threads, tenants=tenants
+        )
+        return made, "torch"
     except ImportError as error:
         why = f" ({reason})" if reason else ""
         raise EngineUnavailable(f"{checkpoint.folder} needs the torch backend{why}: pip install '.[train]'") from error

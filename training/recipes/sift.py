@@ -1,0 +1,112 @@
+"""SIFT-Masks (arXiv 2504.04626): tenants fine-tuned along one sign vector, merged, and each of them deletable exactly.
+
+    v ∈ {-1, +1}^d from a public seed, before any training
+    tenant t:   τ_t = fine-tuned change, projected after every step to τ v > 0;   m_t = 1{τ_t ≠ 0}
+    merge:      S = Σ τ_t
+    serve t:    θ₀ + m_t ∘ S / T                    delete t:   S -= τ_t, T -= 1, m_t is dropped
+
+τ_t and m_t depend on the tenant's own data alone, so after a deletion S and all masks are what they would be had the
+tenant never come; S is kept in whole numbers, which makes that true to the last bit (`server/engines/tenants`). The run
+is a folder that `longthink serve --tenants` serves beside the base, and a table of the methods on the same data.
+Expected: made-up tenants break averaging, and masks keep what it loses; docs/training.md says how to read it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from training.settings import SHIPPED, Start
+
+Method = Literal["base", "alone", "average", "sift", "sift_average", "sift_users", "tall", "emr", "lora", "sift_lora"]
+
+
+class Config(BaseModel):
+    """Settings of the recipe."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    seed: int = 1
+    """Of data and batches; one machine makes the same bits of it."""
+    signs: int = 2504
+    """The public seed of the sign vector."""
+    model: Start = SHIPPED
+    """The base: a folder, or the name of a checkpoint that is shipped."""
+    output: Path = Path("runs/tenants")
+    """Folder of the tenants; it must be new."""
+    data: Path | None = None
+    """A folder with `TENANT.jsonl`, lines `{"messages": […]}`; without it tenants are made up."""
+    tenants: int = Field(default=50, ge=1)
+    """How many are made up."""
+    rows: int = Field(default=2000, ge=1)
+    """Conversations of each to train on, where they are made up."""
+    tests: int = Field(default=100, ge=1)
+    """Conversations of each to measure by."""
+    steps: int = Field(default=20, ge=1)
+    """Optimiser steps of a tenant."""
+    batch: int = Field(default=20, ge=1)
+    """Conversations in a step."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Of Adam, constant."""
+    divide_by: Literal["tenants", "users"] = "tenants"
+    """S / T as the paper does, or, ours, each entry by the number of tenants that use it."""
+    factor: float = Field(default=1.0, gt=0)
+    """The merged change is multiplied by this, 1 in the paper."""
+    rank: int = Field(default=0, ge=0)
+    """Ours: train B of a LoRA of this rank, over an A that the seed draws for all tenants; 0 trains the weights."""
+    alpha: float = Field(default=16.0, gt=0)
+    """ΔW = (alpha / rank) B A."""
+    keep: bool = True
+    """Keep every contribution, for deletions without training. Without it they are trained again, as in the paper."""
+    compare: tuple[Method, ...] = ()
+    """Methods to measure beside each other."""
+    comparison_rate: float | None = Field(default=None, gt=0)
+    """Learning rate where signs are free; without it the same."""
+    comparison_rank: int = Field(default=8, ge=1)
+    """Of the methods `lora` and `sift_lora`."""
+    lora_rate: float | None = Field(default=None, gt=0)
+    """Their learning rate; without it the same."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of torch."""
+
+    @model_validator(mode="after")
+    def _new(self) -> Config:
+        if (self.output / "ledger.json").exists():
+            raise ValueError(f"output: there are tenants at {self.output} already")
+        return self
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # TOFU: 200 authors on GPT2-XL; give model and data
+    "paper": {"steps": 20, "batch": 20, "learning_rate": 1e-4, "divide_by": "tenants", "factor": 1.0, "rank": 0},
+    "tiny": {
+        "rows": 600,
+        "steps": 60,
+        "batch": 32,
+        "learning_rate": 1e-2,
+        "comparison_rate": 3e-3,
+        "lora_rate": 1e-2,
+        "compare": ["base", "alone", "average", "sift_average", "sift", "sift_users", "tall", "emr"],
+    },
+}
+
+
+def train(config: Config) -> Path:
+    """Fine-tune and merge all tenants, compare what is wanted, and return the folder."""
+    from training.sift.comparison import compare
+    from training.sift.merging import Merging
+
+    merging = Merging.of(config)
+    folder = merging.build()
+    if config.compare:
+        report = compare(merging)
+        (folder / "comparison.json").write_text(report.json() + "\n")
+        print(report.table())
+    (folder / "recipe.json").write_text(config.model_dump_json(indent=1))
+    for name in ("longthink.json",):
+        if (config.model / name).exists():
+            shutil.copyfile(config.model / name, folder / name)
+    return folder

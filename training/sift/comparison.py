@@ -1,0 +1,160 @@
+"""The methods beside each other on the same tenants: how many replies are right, and what a deletion costs.
+
+Rule: every tenant counts the same, and an interval is about tenants: mean ± 1.96 · s / √T over their accuracies.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import sqrt
+from statistics import fmean, stdev
+
+import numpy as np
+
+from benchmarks.report import percent, table
+from server.engines.tenants.ledger import Ledger
+from server.engines.tenants.sums import Contribution, Floats, Sums
+from server.engines.tenants.terms import Terms
+from training.sift import baselines
+from training.sift.merging import Merging
+from training.sift.tuning import Tuned
+
+ABOUT = {
+    "base": "the base, untrained",
+    "alone": "each tenant's own weights, never merged",
+    "average": "fine-tuned and averaged (naive merging)",
+    "sift_average": "fine-tuned along the signs and averaged, no masks",
+    "sift": "SIFT-Masks, S / T as in the paper",
+    "sift_users": "SIFT-Masks, each entry by its users (ours)",
+    "tall": "TALL-masks",
+    "emr": "EMR-Merging",
+    "lora": "a LoRA for each tenant, never merged",
+    "sift_lora": "SIFT-Masks in B of LoRA (ours), by users",
+}
+_UNPROJECTED = {"alone", "average", "tall", "emr"}
+Weights = Mapping[str, Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Seconds and training FLOPs: to take out one tenant of whom the contribution was kept; or is trained again; to
+    train all that are left, which is what methods without exact deletion need.
+    """
+
+    kept_seconds: float
+    again_seconds: float
+    again_flops: float
+    others_seconds: float
+    others_flops: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Accuracy of each tenant by method, and what one deletion costs."""
+
+    tenants: tuple[str, ...]
+    accuracy: Mapping[str, Sequence[float]]
+    deletion: Deletion
+
+    def json(self) -> str:
+        """Everything."""
+        return json.dumps(asdict(self), indent=1)
+
+    def table(self) -> str:
+        """For people."""
+        lines = [[name, ABOUT[name], _cell(found)] for name, found in self.accuracy.items()]
+        cost, tenants = self.deletion, len(self.tenants)
+        costs = [
+            ["contribution kept", f"{cost.kept_seconds:.3f}", "0"],
+            ["contribution trained again", f"{cost.again_seconds:.2f}", f"{cost.again_flops:.3g}"],
+            [f"the other {tenants - 1} trained again", f"{cost.others_seconds:.1f}", f"{cost.others_flops:.3g}"],
+        ]
+        heads = ["method", "what it is", f"right, {tenants} tenants, mean and 95 % interval"]
+        return f"{table(heads, lines)}\n\n{table(['one deletion', 'seconds', 'training FLOPs'], costs)}"
+
+
+def compare(merging: Merging) -> Comparison:
+    """Measure the methods that the settings name."""
+    wanted, config = merging.config.compare, merging.config
+    found: dict[str, list[float]] = {}
+    free = None
+    if set(wanted) & _UNPROJECTED:
+        made = merging.tuned(merging.terms, project=False, rate=config.comparison_rate)
+        free = [tuned.changes for _, tuned in made]
+    for method in wanted:
+        found[method] = _measured(merging, _weights(method, merging, free or []))
+    names = tuple(tenant.name for tenant in merging.tenants)
+    return Comparison(names, {name: found[name] for name in ABOUT if name in found}, deletion(merging))
+
+
+def deletion(merging: Merging) -> Deletion:
+    """What it costs to take out the last tenant, measured without doing it."""
+    ledger, name = Ledger(merging.config.output), merging.tenants[-1].name
+    contribution, again = merging.again(name)
+    if contribution.digest != ledger.added()[name].contribution:
+        raise ValueError(f"{name} trained again is not what it was: this machine does not make the same bits twice")
+    began = time.perf_counter()
+    _ = ledger.sums.plus(contribution, -1).digest
+    kept = time.perf_counter() - began
+    others = len(merging.tenants) - 1
+    # each of them costs what this one does: the same steps and rows
+    return Deletion(kept, again.seconds + kept, again.flops, others * again.seconds, others * again.flops)
+
+
+def _weights(method: str, merging: Merging, free: Sequence[Weights]) -> Iterator[Weights]:
+    """The weights that each tenant is served with."""
+    base, terms = merging.tuner.numpy(), merging.terms
+    tenants = len(merging.tenants)
+    if method == "base":
+        yield from ({} for _ in range(tenants))
+    elif method == "lora":
+        lora = merging.with_rank(merging.config.comparison_rank)
+        for _, tuned in merging.tuned(lora, project=False, rate=merging.config.lora_rate):
+            yield _laid(lora, base, tuned.changes)
+    elif method == "sift_lora":
+        lora = replace(merging.with_rank(merging.config.comparison_rank), divide_by="users")
+        yield from _sifted(lora, base, [t for _, t in merging.tuned(lora, rate=merging.config.lora_rate)])
+    elif method.startswith("sift"):
+        ledger = Ledger(merging.config.output)
+        read = replace(ledger.terms, divide_by="users" if method == "sift_users" else "tenants")
+        for tenant in merging.tenants:
+            yield read.weights(base, ledger.sums, None if method == "sift_average" else ledger.mask(tenant.name))
+    else:
+        changes = {
+            "alone": lambda: iter(free),
+            "average": lambda: (baselines.averaged(free) for _ in range(tenants)),
+            "tall": lambda: baselines.tall(free),
+            "emr": lambda: baselines.emr(free),
+        }
+        for change in changes[method]():
+            yield _laid(terms, base, change)
+
+
+def _sifted(terms: Terms, base: Weights, tuned: Sequence[Tuned]) -> Iterator[Weights]:
+    contributions = [Contribution.of(one.changes) for one in tuned]
+    sums = Sums.of(terms.shapes, contributions)
+    yield from (terms.weights(base, sums, one.mask) for one in contributions)
+
+
+def _laid(terms: Terms, base: Weights, changes: Weights) -> Weights:
+    """The base with a tenant's own change."""
+    inputs = {name: base[name].shape[-1] for name in changes}
+    added = {name: terms.change(name, change.astype(np.float64), inputs[name]) for name, change in changes.items()}
+    return {name: (base[name] + change).astype(np.float32) for name, change in added.items()}
+
+
+def _measured(merging: Merging, weights: Iterator[Weights]) -> list[float]:
+    found = []
+    for tenant, changed in zip(merging.tenants, weights, strict=True):
+        merging.tuner.set(changed)
+        found.append(merging.tuner.accuracy(tenant.test))
+    merging.tuner.set({})
+    return found
+
+
+def _cell(found: Sequence[float]) -> str:
+    half = 1.96 * stdev(found) / sqrt(len(found)) if len(found) > 1 else float("nan")
+    return f"{percent(fmean(found))} ± {100 * half:.1f}"

@@ -1,0 +1,83 @@
+"""A recipe's settings at work: base, tenants, and the ledger that is built of them and changed later.
+
+Rule: a tenant's contribution is made here in one way only, so what is taken out is what was put in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from server.engines.tenants.ledger import Ledger
+from server.engines.tenants.sums import Contribution
+from server.engines.tenants.terms import Terms, base_digest
+from training.sift.data import Tenant, codes, files
+from training.sift.tuning import Tuned, Tuner, Tuning, trainable
+
+if TYPE_CHECKING:
+    from training.recipes.sift import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """Everything that the settings name, loaded."""
+
+    config: Config
+    tuner: Tuner
+    tenants: tuple[Tenant, ...]
+    terms: Terms
+
+    @classmethod
+    def of(cls, config: Config) -> Merging:
+        """`ValueError` or `OSError` for a base or for data that cannot be read."""
+        torch.set_num_threads(config.threads)
+        torch.use_deterministic_algorithms(True)
+        net = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
+        settings = Tuning(steps=config.steps, batch=config.batch, learning_rate=config.learning_rate)
+        tuner = Tuner(net, AutoTokenizer.from_pretrained(config.model), settings)
+        tests, rows = config.tests, config.rows
+        found = files(config.data, tests) if config.data else codes(config.tenants, rows, tests, config.seed)
+        terms = Terms(
+            base=base_digest(tuner.numpy()),
+            seed=config.signs,
+            shapes=trainable(net, config.rank),
+            rank=config.rank,
+            alpha=config.alpha,
+            divide_by=config.divide_by,
+            factor=config.factor,
+        )
+        return cls(config, tuner, tuple(found), terms)
+
+    def build(self) -> Path:
+        """Fine-tune every tenant and take it into a new ledger."""
+        ledger = Ledger.create(self.config.output, self.terms)
+        for number, (tenant, tuned) in enumerate(self.tuned(self.terms), 1):
+            recipe = self.tuner.recipe(tenant, self.terms, self.config.seed)
+            entry = ledger.add(tenant.name, tuned.changes, recipe=recipe, keep=self.config.keep)
+            print(f"{number}/{len(self.tenants)} {tenant.name}: {tuned.seconds:.1f} s, state {entry.state[:12]}")
+        return ledger.folder
+
+    def tuned(self, terms: Terms, *, project: bool = True, rate: float | None = None) -> Iterator[tuple[Tenant, Tuned]]:
+        """Every tenant with its change."""
+        tuner = self.tuner
+        if rate is not None:
+            tuner = Tuner(tuner.net, tuner.tokenizer, tuner.settings.model_copy(update={"learning_rate": rate}))
+        for tenant in self.tenants:
+            yield tenant, tuner.tune(tenant, terms, self.config.seed, project=project)
+
+    def again(self, name: str) -> tuple[Contribution, Tuned]:
+        """A tenant's contribution, trained once more. `ValueError` for a tenant of whom there is no data."""
+        tenant = next((tenant for tenant in self.tenants if tenant.name == name), None)
+        if tenant is None:
+            raise ValueError(f"there is no data of {name}: a contribution that was not kept cannot be made without it")
+        tuned = self.tuner.tune(tenant, self.terms, self.config.seed)
+        return Contribution.of(tuned.changes), tuned
+
+    def with_rank(self, rank: int) -> Terms:
+        """The same terms for B of a LoRA."""
+        return replace(self.terms, rank=rank, shapes=trainable(self.tuner.net, rank))
