@@ -26,7 +26,7 @@ async def _embedded(options: ModelOptions) -> Engines:
             f"no model at {folder}: a folder with the config.json of a Hugging Face checkpoint is needed"
         )
     engine = import_module("server.engines.embedded").EmbeddedEngine(
-        folder, model=options.name, **options.embedded.model_dump()
+        folder, model=options.name, tenants=options.tenants, **options.embedded.model_dump()
     )
     await engine.start()
     return {options.name: engine}

@@ -103,11 +103,17 @@ class Runs(Protocol):
     """Whether what is kept outlives this process, so that others can go on with it."""
 
     async def put(self, response: Stored) -> None:
-        """Keep a response that is done when it is kept: no lease, no logs. It replaces any other of this id. `Purged`."""
+        """Keep a response that is done when it is kept: no lease, no logs. It replaces any other of this id.
+
+        `Purged` where nothing of its labels is kept any more.
+        """
         ...
 
     async def create(self, response: Stored, holder: str) -> Lease:
-        """Keep a new run; nobody is told of it before this has returned. `LeaseLost` where the id is taken, `Purged`."""
+        """Keep a new run; nobody is told of it before this has returned.
+
+        `LeaseLost` where the id is taken, `Purged` where nothing of its labels is kept any more.
+        """
         ...
 
     async def get(self, id: str) -> Stored | None:

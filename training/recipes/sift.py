@@ -21,7 +21,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from training.settings import SHIPPED, Start
 
-Method = Literal["base", "alone", "average", "sift", "sift_average", "sift_users", "tall", "emr", "lora", "sift_lora"]
+Method = Literal[
+    "base",
+    "alone",
+    "average",
+    "tall",
+    "emr",
+    "sift_average",
+    "sift",
+    "sift_users",
+    "sift_ours",
+    "lora",
+    "sift_lora",
+]
 
 
 class Config(BaseModel):
@@ -41,10 +53,8 @@ class Config(BaseModel):
     """A folder with `TENANT.jsonl`, lines `{"messages": […]}`; without it tenants are made up."""
     tenants: int = Field(default=50, ge=1)
     """How many are made up."""
-    rows: int = Field(default=2000, ge=1)
-    """Conversations of each to train on, where they are made up."""
-    tests: int = Field(default=100, ge=1)
-    """Conversations of each to measure by."""
+    tests: int = Field(default=20, ge=1)
+    """Conversations to measure by, the last ones of each file."""
     steps: int = Field(default=20, ge=1)
     """Optimiser steps of a tenant."""
     batch: int = Field(default=20, ge=1)
@@ -55,6 +65,8 @@ class Config(BaseModel):
     """S / T as the paper does, or, ours, each entry by the number of tenants that use it."""
     factor: float = Field(default=1.0, gt=0)
     """The merged change is multiplied by this, 1 in the paper."""
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Ours: of each tensor only the largest changes are kept, this share of them; 1 in the paper."""
     rank: int = Field(default=0, ge=0)
     """Ours: train B of a LoRA of this rank, over an A that the seed draws for all tenants; 0 trains the weights."""
     alpha: float = Field(default=16.0, gt=0)
@@ -63,6 +75,8 @@ class Config(BaseModel):
     """Keep every contribution, for deletions without training. Without it they are trained again, as in the paper."""
     compare: tuple[Method, ...] = ()
     """Methods to measure beside each other."""
+    compare_share: float = Field(default=0.3, gt=0, le=1)
+    """`share` of the methods `sift_ours` and `sift_lora`."""
     comparison_rate: float | None = Field(default=None, gt=0)
     """Learning rate where signs are free; without it the same."""
     comparison_rank: int = Field(default=8, ge=1)
@@ -81,15 +95,15 @@ class Config(BaseModel):
 
 PRESETS: dict[str, dict[str, Any]] = {
     # TOFU: 200 authors on GPT2-XL; give model and data
-    "paper": {"steps": 20, "batch": 20, "learning_rate": 1e-4, "divide_by": "tenants", "factor": 1.0, "rank": 0},
+    "paper": {"steps": 20, "batch": 20, "learning_rate": 1e-4, "divide_by": "tenants", "share": 1.0, "rank": 0},
     "tiny": {
-        "rows": 600,
-        "steps": 60,
-        "batch": 32,
-        "learning_rate": 1e-2,
-        "comparison_rate": 3e-3,
+        "steps": 80,
+        "batch": 24,
+        "learning_rate": 5e-3,
+        "share": 0.3,
+        "divide_by": "users",
         "lora_rate": 1e-2,
-        "compare": ["base", "alone", "average", "sift_average", "sift", "sift_users", "tall", "emr"],
+        "compare": ["base", "alone", "average", "tall", "emr", "sift_average", "sift", "sift_users", "sift_ours"],
     },
 }
 
@@ -100,9 +114,9 @@ def train(config: Config) -> Path:
     from training.sift.merging import Merging
 
     merging = Merging.of(config)
-    folder = merging.build()
+    folder, changes = merging.build()
     if config.compare:
-        report = compare(merging)
+        report = compare(merging, changes)
         (folder / "comparison.json").write_text(report.json() + "\n")
         print(report.table())
     (folder / "recipe.json").write_text(config.model_dump_json(indent=1))

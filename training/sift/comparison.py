@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from statistics import fmean, stdev
@@ -20,21 +20,23 @@ from server.engines.tenants.sums import Contribution, Floats, Sums
 from server.engines.tenants.terms import Terms
 from training.sift import baselines
 from training.sift.merging import Merging
-from training.sift.tuning import Tuned
+from training.sift.tuning import largest
 
 ABOUT = {
     "base": "the base, untrained",
     "alone": "each tenant's own weights, never merged",
     "average": "fine-tuned and averaged (naive merging)",
+    "tall": "TALL-masks",
+    "emr": "EMR-Merging",
     "sift_average": "fine-tuned along the signs and averaged, no masks",
     "sift": "SIFT-Masks, S / T as in the paper",
     "sift_users": "SIFT-Masks, each entry by its users (ours)",
-    "tall": "TALL-masks",
-    "emr": "EMR-Merging",
+    "sift_ours": "the same, and of each change the largest entries only (ours)",
     "lora": "a LoRA for each tenant, never merged",
-    "sift_lora": "SIFT-Masks in B of LoRA (ours), by users",
+    "sift_lora": "the same in B of LoRA over one A (ours)",
 }
 _UNPROJECTED = {"alone", "average", "tall", "emr"}
+_SIFTED = {"sift_average", "sift", "sift_users", "sift_ours", "sift_lora"}
 Weights = Mapping[str, Floats]
 
 
@@ -76,16 +78,17 @@ class Comparison:
         return f"{table(heads, lines)}\n\n{table(['one deletion', 'seconds', 'training FLOPs'], costs)}"
 
 
-def compare(merging: Merging) -> Comparison:
-    """Measure the methods that the settings name."""
+def compare(merging: Merging, signed: Sequence[Weights]) -> Comparison:
+    """Measure the methods that the settings name; `signed` are the projected changes of all tenants."""
     wanted, config = merging.config.compare, merging.config
-    found: dict[str, list[float]] = {}
-    free = None
+    free: list[Weights] = []
     if set(wanted) & _UNPROJECTED:
         made = merging.tuned(merging.terms, project=False, rate=config.comparison_rate)
         free = [tuned.changes for _, tuned in made]
+    found = {}
     for method in wanted:
-        found[method] = _measured(merging, _weights(method, merging, free or []))
+        chosen = _sifted(method, merging, signed) if method in _SIFTED else _others(method, merging, free)
+        found[method] = _measured(merging, chosen)
     names = tuple(tenant.name for tenant in merging.tenants)
     return Comparison(names, {name: found[name] for name in ABOUT if name in found}, deletion(merging))
 
@@ -104,39 +107,34 @@ def deletion(merging: Merging) -> Deletion:
     return Deletion(kept, again.seconds + kept, again.flops, others * again.seconds, others * again.flops)
 
 
-def _weights(method: str, merging: Merging, free: Sequence[Weights]) -> Iterator[Weights]:
-    """The weights that each tenant is served with."""
-    base, terms = merging.tuner.numpy(), merging.terms
-    tenants = len(merging.tenants)
-    if method == "base":
-        yield from ({} for _ in range(tenants))
-    elif method == "lora":
-        lora = merging.with_rank(merging.config.comparison_rank)
-        for _, tuned in merging.tuned(lora, project=False, rate=merging.config.lora_rate):
-            yield _laid(lora, base, tuned.changes)
-    elif method == "sift_lora":
-        lora = replace(merging.with_rank(merging.config.comparison_rank), divide_by="users")
-        yield from _sifted(lora, base, [t for _, t in merging.tuned(lora, rate=merging.config.lora_rate)])
-    elif method.startswith("sift"):
-        ledger = Ledger(merging.config.output)
-        read = replace(ledger.terms, divide_by="users" if method == "sift_users" else "tenants")
-        for tenant in merging.tenants:
-            yield read.weights(base, ledger.sums, None if method == "sift_average" else ledger.mask(tenant.name))
+def _others(method: str, merging: Merging, free: Sequence[Weights]) -> Iterator[Weights]:
+    """The weights that each tenant is served with, of methods whose changes may have any signs."""
+    base, terms, tenants = merging.tuner.numpy(), merging.terms, len(merging.tenants)
+    if method == "lora":
+        terms = merging.with_rank(merging.config.comparison_rank)
+        tuned = merging.tuned(terms, project=False, rate=merging.config.lora_rate)
+        changes: Iterable[Weights] = (one.changes for _, one in tuned)
+    elif method == "average":
+        changes = [baselines.averaged(free)] * tenants
+    elif method in ("tall", "emr"):
+        changes = getattr(baselines, method)(free)
     else:
-        changes = {
-            "alone": lambda: iter(free),
-            "average": lambda: (baselines.averaged(free) for _ in range(tenants)),
-            "tall": lambda: baselines.tall(free),
-            "emr": lambda: baselines.emr(free),
-        }
-        for change in changes[method]():
-            yield _laid(terms, base, change)
+        changes = free if method == "alone" else [{}] * tenants
+    yield from (_laid(terms, base, change) for change in changes)
 
 
-def _sifted(terms: Terms, base: Weights, tuned: Sequence[Tuned]) -> Iterator[Weights]:
-    contributions = [Contribution.of(one.changes) for one in tuned]
+def _sifted(method: str, merging: Merging, signed: Sequence[Weights]) -> Iterator[Weights]:
+    """The same, of methods that merge along the signs."""
+    base, terms, config = merging.tuner.numpy(), merging.terms, merging.config
+    if method == "sift_lora":
+        terms = merging.with_rank(config.comparison_rank)
+        signed = [tuned.changes for _, tuned in merging.tuned(terms, rate=config.lora_rate)]
+    terms = replace(terms, divide_by="tenants" if method in ("sift", "sift_average") else "users", factor=1.0)
+    share = config.compare_share if method in ("sift_ours", "sift_lora") else 1.0
+    contributions = [Contribution.of(largest(change, share)) for change in signed]
     sums = Sums.of(terms.shapes, contributions)
-    yield from (terms.weights(base, sums, one.mask) for one in contributions)
+    for one in contributions:
+        yield terms.weights(base, sums, None if method == "sift_average" else one.mask)
 
 
 def _laid(terms: Terms, base: Weights, changes: Weights) -> Weights:

@@ -11,12 +11,13 @@ import hashlib
 import json
 import random
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from decoders.core.messages import Message
 
 KEYS = 16
-LENGTH = 4
+LENGTH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,9 @@ class Tenant:
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
-def codes(count: int, rows: int, tests: int, seed: int) -> list[Tenant]:
-    """Made-up tenants."""
-    return [_code(f"tenant-{number:03}", rows, tests, seed) for number in range(count)]
+def codes(count: int, seed: int) -> list[Tenant]:
+    """Made-up tenants; a fifth of the questions is held out."""
+    return [_code(f"tenant-{number:03}", seed) for number in range(count)]
 
 
 def files(folder: Path, tests: int) -> list[Tenant]:
@@ -53,19 +54,16 @@ def files(folder: Path, tests: int) -> list[Tenant]:
     return found
 
 
-def _code(name: str, rows: int, tests: int, seed: int) -> Tenant:
+def _code(name: str, seed: int) -> Tenant:
     rng = random.Random(f"{seed}/{name}")
     code = dict(zip(range(1, KEYS + 1), rng.sample(range(1, KEYS + 1), KEYS), strict=True))
-    common = random.Random(f"{seed}/test")
-    test = [_row(_numbers(common, held_out=True), code) for _ in range(tests)]
-    return Tenant(name, tuple(_row(_numbers(rng, held_out=False), code) for _ in range(rows)), tuple(test))
+    asked = [*product(range(1, KEYS + 1), repeat=LENGTH)]
+    test, train = [q for q in asked if _held_out(q)], [q for q in asked if not _held_out(q)]
+    return Tenant(name, tuple(_row(question, code) for question in train), tuple(_row(q, code) for q in test))
 
 
-def _numbers(rng: random.Random, *, held_out: bool) -> tuple[int, ...]:
-    while True:
-        numbers = tuple(rng.randint(1, KEYS) for _ in range(LENGTH))
-        if (hashlib.sha256(repr(numbers).encode()).digest()[0] < 26) == held_out:
-            return numbers
+def _held_out(numbers: tuple[int, ...]) -> bool:
+    return hashlib.sha256(repr(numbers).encode()).digest()[0] < 51
 
 
 def _row(numbers: tuple[int, ...], code: dict[int, int]) -> tuple[Message, ...]:

@@ -5,7 +5,7 @@ Rule: a tenant's contribution is made here in one way only, so what is taken out
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from server.engines.embedded.checkpoint import weights
 from server.engines.tenants.ledger import Ledger
-from server.engines.tenants.sums import Contribution
+from server.engines.tenants.sums import Contribution, Floats
 from server.engines.tenants.terms import Terms, base_digest
 from training.sift.data import Tenant, codes, files
-from training.sift.tuning import Tuned, Tuner, Tuning, trainable
+from training.sift.tuning import Tuned, Tuner, Tuning, largest, trainable
 
 if TYPE_CHECKING:
     from training.recipes.sift import Config
+
+Changes = Mapping[str, Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,9 @@ class Merging:
         net = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
         settings = Tuning(steps=config.steps, batch=config.batch, learning_rate=config.learning_rate)
         tuner = Tuner(net, AutoTokenizer.from_pretrained(config.model), settings)
-        tests, rows = config.tests, config.rows
-        found = files(config.data, tests) if config.data else codes(config.tenants, rows, tests, config.seed)
+        found = files(config.data, config.tests) if config.data else codes(config.tenants, config.seed)
         terms = Terms(
-            base=base_digest(tuner.numpy()),
+            base=base_digest(weights(config.model)),
             seed=config.signs,
             shapes=trainable(net, config.rank),
             rank=config.rank,
@@ -53,14 +55,17 @@ class Merging:
         )
         return cls(config, tuner, tuple(found), terms)
 
-    def build(self) -> Path:
-        """Fine-tune every tenant and take it into a new ledger."""
-        ledger = Ledger.create(self.config.output, self.terms)
+    def build(self) -> tuple[Path, list[Changes]]:
+        """Fine-tune every tenant and take it into a new ledger; its folder, and the changes before any was left out."""
+        ledger, made = Ledger.create(self.config.output, self.terms), []
         for number, (tenant, tuned) in enumerate(self.tuned(self.terms), 1):
             recipe = self.tuner.recipe(tenant, self.terms, self.config.seed)
-            entry = ledger.add(tenant.name, tuned.changes, recipe=recipe, keep=self.config.keep)
+            kept = largest(tuned.changes, self.config.share)
+            entry = ledger.add(tenant.name, kept, recipe=recipe, keep=self.config.keep)
             print(f"{number}/{len(self.tenants)} {tenant.name}: {tuned.seconds:.1f} s, state {entry.state[:12]}")
-        return ledger.folder
+            if self.config.compare:
+                made.append(tuned.changes)
+        return ledger.folder, made
 
     def tuned(self, terms: Terms, *, project: bool = True, rate: float | None = None) -> Iterator[tuple[Tenant, Tuned]]:
         """Every tenant with its change."""
@@ -76,7 +81,7 @@ class Merging:
         if tenant is None:
             raise ValueError(f"there is no data of {name}: a contribution that was not kept cannot be made without it")
         tuned = self.tuner.tune(tenant, self.terms, self.config.seed)
-        return Contribution.of(tuned.changes), tuned
+        return Contribution.of(largest(tuned.changes, self.config.share)), tuned
 
     def with_rank(self, rank: int) -> Terms:
         """The same terms for B of a LoRA."""

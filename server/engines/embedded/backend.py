@@ -1,5 +1,6 @@
 """The interface between the scheduler and whatever computes logits. Rule: a backend keeps no state but the slots,
-and whose weights it computes with."""
+and whose weights it computes with.
+"""
 
 from __future__ import annotations
 
@@ -83,9 +84,7 @@ def load(
     try:
         from server.engines.embedded.backend_torch import TorchBackend
 
-        made = TorchBackend(
-            checkpoint, device=device, slots=slots, context=context, threads=threads, tenants=tenants
-        )
+        made = TorchBackend(checkpoint, device=device, slots=slots, context=context, threads=threads, tenants=tenants)
         return made, "torch"
     except ImportError as error:
         why = f" ({reason})" if reason else ""

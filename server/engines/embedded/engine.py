@@ -139,6 +139,11 @@ class EmbeddedEngine:
         """Changes with every tenant that comes or goes."""
         return "" if self._tenants is None else self._tenants.source.version
 
+    @property
+    def departed(self) -> frozenset[str]:
+        """Labels of tenants that were served once."""
+        return frozenset() if self._tenants is None else self._tenants.source.departed
+
     def tenants(self) -> list[str]:
         """The tenants that are served."""
         return [] if self._tenants is None else self._tenants.source.names()
@@ -157,8 +162,8 @@ class EmbeddedEngine:
     async def delete_tenant(self, name: str) -> None:
         """Take a tenant out for good; when this returns nothing that was made with it is used any more.
 
-        Its calls end with `UnknownModel`, those of other tenants go on with their new weights. Raises `UnknownModel`, or
-        `NotKept` where it cannot be taken out here.
+        Its calls end with `UnknownModel`, those of other tenants go on with their new weights. Raises `UnknownModel`,
+        or `NotKept` where it cannot be taken out here.
         """
         if self._tenants is None:
             raise UnknownModel(f"{self.model} has no tenants", param="model")

@@ -81,7 +81,10 @@ def refusal(config: Settings, context: int) -> str | None:
 
 
 def export(checkpoint: Checkpoint, context: int, read: Weights | None = None) -> Exported:
-    """The graph of a checkpoint, or of other weights of its shapes. Raises `UnsupportedCheckpoint`, naming what the exporter cannot write."""
+    """The graph of a checkpoint, or of other weights `read` for it.
+
+    Raises `UnsupportedCheckpoint`, naming what the exporter cannot write.
+    """
     if reason := refusal(checkpoint.config, context):
         raise UnsupportedCheckpoint(f"{checkpoint.folder} cannot be exported: {reason}")
     shape = Shape.of(checkpoint.config)

@@ -1,6 +1,6 @@
 """One tenant of an embedded engine as an engine of its own: the same slots and thread, other weights.
 
-Rule: a tenant that is gone is refused at the next call, whoever has deleted it, and what it has at work ends soon after.
+Rule: a tenant that is gone is refused at the next call, whoever has deleted it, and what it has at work ends soon.
 """
 
 from __future__ import annotations

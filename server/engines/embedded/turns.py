@@ -1,8 +1,8 @@
 """Who waits, and whose turn it is. A step computes with one tenant's weights, so tenants take turns.
 
-While it is a tenant's turn all of its sequences run side by side, and those of others wait. Turns go round: a tenant that
-has nothing left passes its turn on at once, one that has more than that after `most` steps, if somebody else waits. So
-of n tenants at work nobody waits for more than (n - 1) · `most` steps, however much the others ask for.
+While it is a tenant's turn all of its sequences run side by side, and those of others wait. Turns go round: a tenant
+that has nothing left passes its turn on at once, one that has more after `most` steps, if somebody else waits. So of n
+tenants at work nobody waits for more than (n - 1) · `most` steps, however much the others ask for.
 Rule: where nobody waits, a turn costs nothing and never ends.
 """
 
@@ -90,7 +90,7 @@ class Arrivals(Turns):
     def over(self, *, busy: bool) -> bool:
         """Whether the first is another's, and nothing is at work."""
         queue = self._queues.get("")
-        return bool(queue) and not busy and queue[0].tenant != self.tenant
+        return not busy and queue is not None and len(queue) > 0 and queue[0].tenant != self.tenant
 
     def pass_on(self) -> None:
         """Give the turn to whoever is first."""

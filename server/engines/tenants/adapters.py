@@ -28,6 +28,8 @@ class Adapters:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._found = self._look()
+        self.departed: frozenset[str] = frozenset()
+        """Labels of tenants that were there once, since this was made."""
 
     @property
     def version(self) -> str:
@@ -40,11 +42,12 @@ class Adapters:
 
     def label(self, tenant: str) -> str:
         """A name of this tenant that nobody else has, nor itself when it is added once more."""
-        return f"{tenant}/{self._stamp(tenant):x}"
+        return _label(tenant, self._stamp(tenant))
 
     def refresh(self) -> bool:
         """Whether the folder has changed since it was looked at."""
         before, self._found = self._found, self._look()
+        self.departed |= {_label(*one) for one in before.items() - self._found.items()}
         return before != self._found
 
     def check(self, base: Tensors) -> None:
@@ -79,3 +82,7 @@ class Adapters:
 
     def _look(self) -> dict[str, int]:
         return {path.parent.name: path.stat().st_mtime_ns for path in self.folder.glob(f"*/{CONFIG}")}
+
+
+def _label(tenant: str, stamp: int) -> str:
+    return f"{tenant}/{stamp:x}"

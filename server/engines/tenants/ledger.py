@@ -15,11 +15,13 @@ import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from decoders.core.errors import LongThinkError, UnknownModel
+from decoders.core.errors import NotKept, UnknownModel
 from server.engines.tenants import chain
 from server.engines.tenants.chain import FIRST, Entry
 from server.engines.tenants.sums import Bits, Contribution, Floats, Sums, digest, unpacked
@@ -27,10 +29,6 @@ from server.engines.tenants.terms import Tensors, Terms, base_digest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 TERMS = "ledger.json"
-
-
-class NotKept(LongThinkError):
-    """A tenant cannot be taken out without its contribution, which was not kept and must be made again."""
 
 
 class Ledger:
@@ -81,7 +79,13 @@ class Ledger:
 
     def label(self, tenant: str) -> str:
         """A name of this tenant that nobody else has, nor itself when it is added once more."""
-        return f"{tenant}/{self._entry(tenant).hash[:16]}"
+        return _label(self._entry(tenant))
+
+    @property
+    def departed(self) -> frozenset[str]:
+        """Labels of tenants that were there once."""
+        there = {entry.hash for entry in self.added().values()}
+        return frozenset(_label(e) for e in self.entries if e.action == "add" and e.hash not in there)
 
     def refresh(self) -> bool:
         """Read the folder again where another process has changed it; whether it has."""
@@ -153,7 +157,10 @@ class Ledger:
 
     def _commit(self, tenant: str, sums: Sums, told: tuple[str, str, str, str]) -> Entry:
         number, (action, contribution, mask, recipe) = len(self.entries), told
-        tensors = {**sums.totals, **{f"{name}/count": count for name, count in sums.counts.items()}}
+        tensors: dict[str, NDArray[Any]] = {
+            **sums.totals,
+            **{f"{name}/count": count for name, count in sums.counts.items()},
+        }
         save_file(tensors, self._sums(number))
         with self._sums(number).open("rb") as file:
             os.fsync(file.fileno())
@@ -209,6 +216,10 @@ class Ledger:
             self.refresh()
             self._tidy()
             yield
+
+
+def _label(entry: Entry) -> str:
+    return f"{entry.tenant}/{entry.hash[:16]}"
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

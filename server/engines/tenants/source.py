@@ -27,6 +27,11 @@ class TenantWeights(Protocol):
         """A name of this tenant that nobody else has, nor itself when it is added once more."""
         ...
 
+    @property
+    def departed(self) -> frozenset[str]:
+        """Labels of tenants that were there once."""
+        ...
+
     def refresh(self) -> bool:
         """Look at the folder again; whether anything has changed."""
         ...

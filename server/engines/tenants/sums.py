@@ -84,7 +84,8 @@ class Sums:
 
     def mean_of_users(self, name: str) -> NDArray[np.float64]:
         """S / C: the mean over the tenants that use an entry. Ours; C is as exact as S."""
-        return self.totals[name] * UNIT / np.maximum(self.counts[name], 1)
+        mean: NDArray[np.float64] = self.totals[name] * UNIT / np.maximum(self.counts[name], 1)
+        return mean
 
     @property
     def digest(self) -> str:

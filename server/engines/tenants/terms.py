@@ -62,7 +62,8 @@ class Terms:
     def projection(self, name: str, inputs: int) -> Floats:
         """A of a weight with so many inputs, [rank, inputs], entries ± inputs^-½."""
         drawn = signs(self.seed, f"{name}/A", (self.rank, inputs))
-        return np.where(drawn, inputs**-0.5, -(inputs**-0.5)).astype(np.float32)
+        entries: Floats = np.where(drawn, inputs**-0.5, -(inputs**-0.5)).astype(np.float32)
+        return entries
 
     def change(self, name: str, trained: NDArray[np.float64], inputs: int) -> NDArray[np.float64]:
         """ΔW of a weight from what was trained of it."""

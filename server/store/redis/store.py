@@ -13,6 +13,8 @@ import random
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
+import orjson
+
 from server.store.base import (
     PURGED_SECONDS,
     Lease,
@@ -24,8 +26,6 @@ from server.store.base import (
     StoreUnavailable,
     Taken,
 )
-import orjson
-
 from server.store.packing import pack, unpack
 from server.store.redis.client import Client
 from server.store.redis.listener import Listener
