@@ -7,13 +7,12 @@
 
 τ_t and m_t depend on the tenant's own data alone, so after a deletion S and all masks are what they would be had the
 tenant never come; S is kept in whole numbers, which makes that true to the last bit (`server/engines/tenants`). The run
-is a folder that `longthink serve --tenants` serves beside the base, and a table of the methods on the same data.
+has a folder `tenants` that `longthink serve --tenants` serves beside the base, and a table of methods on the same data.
 Expected: made-up tenants break averaging, and masks keep what it loses; docs/training.md says how to read it.
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,8 +46,8 @@ class Config(BaseModel):
     """The public seed of the sign vector."""
     model: Start = SHIPPED
     """The base: a folder, or the name of a checkpoint that is shipped."""
-    output: Path = Path("runs/tenants")
-    """Folder of the tenants; it must be new."""
+    output: Path = Path("runs/sift")
+    """Folder of the run, which must be new; its `tenants` are what is served."""
     data: Path | None = None
     """A folder with `TENANT.jsonl`, lines `{"messages": […]}`; without it tenants are made up."""
     tenants: int = Field(default=50, ge=1)
@@ -88,7 +87,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _new(self) -> Config:
-        if (self.output / "ledger.json").exists():
+        if (self.output / "tenants").exists():
             raise ValueError(f"output: there are tenants at {self.output} already")
         return self
 
@@ -114,13 +113,11 @@ def train(config: Config) -> Path:
     from training.sift.merging import Merging
 
     merging = Merging.of(config)
+    config.output.mkdir(parents=True, exist_ok=True)
+    (config.output / "recipe.json").write_text(config.model_dump_json(indent=1))
     folder, changes = merging.build()
     if config.compare:
         report = compare(merging, changes)
-        (folder / "comparison.json").write_text(report.json() + "\n")
+        (config.output / "comparison.json").write_text(report.json() + "\n")
         print(report.table())
-    (folder / "recipe.json").write_text(config.model_dump_json(indent=1))
-    for name in ("longthink.json",):
-        if (config.model / name).exists():
-            shutil.copyfile(config.model / name, folder / name)
     return folder

@@ -95,7 +95,7 @@ def compare(merging: Merging, signed: Sequence[Weights]) -> Comparison:
 
 def deletion(merging: Merging) -> Deletion:
     """What it costs to take out the last tenant, measured without doing it."""
-    ledger, name = Ledger(merging.config.output), merging.tenants[-1].name
+    ledger, name = Ledger(merging.config.output / "tenants"), merging.tenants[-1].name
     contribution, again = merging.again(name)
     if contribution.digest != ledger.added()[name].contribution:
         raise ValueError(f"{name} trained again is not what it was: this machine does not make the same bits twice")
@@ -111,11 +111,10 @@ def _others(method: str, merging: Merging, free: Sequence[Weights]) -> Iterator[
     """The weights that each tenant is served with, of methods whose changes may have any signs."""
     base, terms, tenants = merging.tuner.numpy(), merging.terms, len(merging.tenants)
     if method == "lora":
-        terms = merging.with_rank(merging.config.comparison_rank)
-        tuned = merging.tuned(terms, project=False, rate=merging.config.lora_rate)
-        changes: Iterable[Weights] = (one.changes for _, one in tuned)
+        yield from merging.adapted(base)
+        return
     elif method == "average":
-        changes = [baselines.averaged(free)] * tenants
+        changes: Iterable[Weights] = [baselines.averaged(free)] * tenants
     elif method in ("tall", "emr"):
         changes = getattr(baselines, method)(free)
     else:

@@ -14,6 +14,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from server.engines.embedded.checkpoint import weights
+from server.engines.tenants import adapters
+from server.engines.tenants.adapters import Adapters
 from server.engines.tenants.ledger import Ledger
 from server.engines.tenants.sums import Contribution, Floats
 from server.engines.tenants.terms import Terms, base_digest
@@ -57,7 +59,7 @@ class Merging:
 
     def build(self) -> tuple[Path, list[Changes]]:
         """Fine-tune every tenant and take it into a new ledger; its folder, and the changes before any was left out."""
-        ledger, made = Ledger.create(self.config.output, self.terms), []
+        ledger, made = Ledger.create(self.config.output / "tenants", self.terms), []
         for number, (tenant, tuned) in enumerate(self.tuned(self.terms), 1):
             recipe = self.tuner.recipe(tenant, self.terms, self.config.seed)
             kept = largest(tuned.changes, self.config.share)
@@ -69,11 +71,20 @@ class Merging:
 
     def tuned(self, terms: Terms, *, project: bool = True, rate: float | None = None) -> Iterator[tuple[Tenant, Tuned]]:
         """Every tenant with its change."""
-        tuner = self.tuner
-        if rate is not None:
-            tuner = Tuner(tuner.net, tuner.tokenizer, tuner.settings.model_copy(update={"learning_rate": rate}))
+        tuner = self._with_rate(rate)
         for tenant in self.tenants:
             yield tenant, tuner.tune(tenant, terms, self.config.seed, project=project)
+
+    def adapted(self, base: Changes) -> Iterator[Changes]:
+        """The weights of every tenant with a LoRA of its own, which is left in the folder `adapters` of the run."""
+        config, folder = self.config, self.config.output / "adapters"
+        terms = self.with_rank(config.comparison_rank)
+        tuner = self._with_rate(config.lora_rate)
+        for tenant in self.tenants:
+            parts = tuner.adapt(tenant, terms, config.seed).changes
+            pairs = {name: (parts[f"{name}/A"], parts[f"{name}/B"]) for name in terms.shapes}
+            adapters.write(folder / tenant.name, pairs, rank=terms.rank, alpha=terms.alpha, base=str(config.model))
+            yield Adapters(folder).weights(tenant.name, base)
 
     def again(self, name: str) -> tuple[Contribution, Tuned]:
         """A tenant's contribution, trained once more. `ValueError` for a tenant of whom there is no data."""
@@ -86,3 +97,9 @@ class Merging:
     def with_rank(self, rank: int) -> Terms:
         """The same terms for B of a LoRA."""
         return replace(self.terms, rank=rank, shapes=trainable(self.tuner.net, rank))
+
+    def _with_rate(self, rate: float | None) -> Tuner:
+        tuner = self.tuner
+        if rate is None:
+            return tuner
+        return Tuner(tuner.net, tuner.tokenizer, tuner.settings.model_copy(update={"learning_rate": rate}))

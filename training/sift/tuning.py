@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from decoders.core.messages import Message
 from server.engines.tenants.sums import Floats
 from server.engines.tenants.terms import Terms
 from training.sift.data import Tenant
+from training.sift.trained import Change, Lora, Trained
 
 Rows = Sequence[tuple[Message, ...]]
 
@@ -45,7 +46,7 @@ class Tuning(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A tenant's change τ, by the names of `Terms.shapes`, and what it cost."""
+    """What was trained, a tenant's change τ by the names of `Terms.shapes`, and what it cost."""
 
     changes: Mapping[str, Floats]
     seconds: float
@@ -89,26 +90,37 @@ class Tuner:
 
     def tune(self, tenant: Tenant, terms: Terms, seed: int, *, project: bool = True) -> Tuned:
         """Fine-tune; without `project` any sign may change, as fine-tuning usually does."""
-        began, data, settings = time.perf_counter(), Encoded(self.tokenizer, tenant.train), self.settings
-        model = _Trained(self._weights, self.base, terms)
         signs = {name: torch.from_numpy(np.where(terms.signs(name), 1.0, -1.0)) for name in terms.shapes}
-        optimizer = torch.optim.Adam(list(model.changes.values()), settings.learning_rate)
+
+        def agree(trained: Trained) -> None:
+            for name, change in trained.tensors.items():
+                change.masked_fill_(change * signs[name] <= 0, 0.0)
+
+        change = Change(self._weights, self.base, terms)
+        return self._descend(tenant, change, seed, agree if project else None)
+
+    def adapt(self, tenant: Tenant, terms: Terms, seed: int) -> Tuned:
+        """Fine-tune a LoRA of the terms' rank that shares nothing with other tenants, parts `NAME/A` and `NAME/B`."""
+        lora = Lora(self._weights, self.base, terms, _number(f"{seed}/{tenant.name}/A") >> 1)
+        return self._descend(tenant, lora, seed, None)
+
+    def _descend(self, tenant: Tenant, trained: Trained, seed: int, after: Callable[[Trained], None] | None) -> Tuned:
+        began, data, settings = time.perf_counter(), Encoded(self.tokenizer, tenant.train), self.settings
+        optimizer = torch.optim.Adam(list(trained.tensors.values()), settings.learning_rate)
         order = np.random.Generator(np.random.Philox(_number(f"{seed}/{tenant.name}")))
         tokens = 0
         for _ in range(settings.steps):
             rows = torch.from_numpy(order.integers(len(data.ids), size=settings.batch))
-            with torch.enable_grad():
-                model.lay()
-                self._backward(data, rows)
-                model.collect()
+            trained.lay()
+            self._backward(data, rows)
+            trained.collect()
             optimizer.step()
             tokens += int(data.real[rows].sum())
-            if project:
-                for name, change in model.changes.items():
-                    change.masked_fill_(change * signs[name] <= 0, 0.0)
-        changes = {name: change.numpy().copy() for name, change in model.changes.items()}
+            if after is not None:
+                after(trained)
+        made = {name: tensor.numpy().copy() for name, tensor in trained.tensors.items()}
         self.set({})
-        return Tuned(changes, time.perf_counter() - began, 6.0 * tokens * self.size)
+        return Tuned(made, time.perf_counter() - began, 6.0 * tokens * self.size)
 
     @torch.no_grad()
     def set(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
@@ -138,37 +150,6 @@ class Tuner:
         losses = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
         weights = replies[:, 1:].float()
         torch.autograd.backward((losses * weights).sum() / weights.sum())
-
-
-class _Trained:
-    """What is trained, as changes that begin at zero: weights themselves, or B with ΔW = (α / r) B A."""
-
-    def __init__(
-        self, weights: Mapping[str, torch.nn.Parameter], base: Mapping[str, torch.Tensor], terms: Terms
-    ) -> None:
-        self._weights, self._base = {name: weights[name] for name in terms.shapes}, base
-        self.changes = {name: torch.zeros(shape) for name, shape in terms.shapes.items()}
-        self._scale = terms.alpha / terms.rank if terms.rank else 1.0
-        inputs = {name: weight.shape[-1] for name, weight in self._weights.items()}
-        drawn = {name: terms.projection(name, inputs[name]) for name in terms.shapes} if terms.rank else {}
-        self._projections = {name: torch.from_numpy(a) for name, a in drawn.items()}
-        for name, weight in weights.items():
-            weight.requires_grad_(name in terms.shapes)
-
-    @torch.no_grad()
-    def lay(self) -> None:
-        """Give the model the changed weights."""
-        for name, change in self.changes.items():
-            a = self._projections.get(name)
-            self._weights[name].copy_(self._base[name] + (change if a is None else self._scale * change @ a))
-
-    @torch.no_grad()
-    def collect(self) -> None:
-        """Take the gradients from the model."""
-        for name, change in self.changes.items():
-            weight, a = self._weights[name], self._projections.get(name)
-            change.grad = weight.grad if a is None else self._scale * weight.grad @ a.T  # type: ignore[operator]
-            weight.grad = None
 
 
 def largest(changes: Mapping[str, Floats], share: float) -> dict[str, Floats]:

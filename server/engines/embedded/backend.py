@@ -4,7 +4,8 @@ and whose weights it computes with.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from decoders.core.errors import EngineUnavailable
 from server.engines.embedded.checkpoint import Checkpoint
 from server.engines.embedded.models import Tenants
+from server.engines.tenants.adapters import Adapters
 
 Integers = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -25,6 +27,8 @@ class Backend(Protocol):
     capacity: int
     continues_batches: bool
     """Whether several rows that hold tokens already can take several tokens each in one call."""
+    mixes: bool
+    """Whether one call can be about rows of several tenants: then `assign` is called and not `select`."""
 
     def forward(self, first: int, ids: Integers, past: Integers, counts: Integers) -> Logits:
         """Append tokens to the neighbouring slots from `first` on and return the logits after the last of each.
@@ -51,6 +55,10 @@ class Backend(Protocol):
 
         Raises `UnknownModel` where there is no such tenant, and changes nothing then.
         """
+        ...
+
+    def assign(self, tenants: Sequence[str]) -> None:
+        """Whose the rows of the next calls are, where rows of several can be mixed. Raises as `select` does."""
         ...
 
     def renew(self) -> None:
@@ -84,8 +92,12 @@ def load(
     try:
         from server.engines.embedded.backend_torch import TorchBackend
 
-        made = TorchBackend(checkpoint, device=device, slots=slots, context=context, threads=threads, tenants=tenants)
-        return made, "torch"
+        shape: dict[str, Any] = {"device": device, "slots": slots, "context": context, "threads": threads}
+        if tenants is not None and isinstance(tenants.source, Adapters):
+            from server.engines.embedded.backend_adapters import AdapterBackend
+
+            return AdapterBackend(checkpoint, tenants=tenants, **shape), "torch"
+        return TorchBackend(checkpoint, tenants=tenants, **shape), "torch"
     except ImportError as error:
         why = f" ({reason})" if reason else ""
         raise EngineUnavailable(f"{checkpoint.folder} needs the torch backend{why}: pip install '.[train]'") from error

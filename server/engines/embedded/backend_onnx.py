@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,7 @@ class OnnxBackend:
     """
 
     continues_batches = False
+    mixes = False
 
     def __init__(
         self,
@@ -125,6 +127,10 @@ class OnnxBackend:
     def select(self, tenant: str) -> None:
         """See `Backend.select`."""
         self._current = self._models.of(tenant)
+
+    def assign(self, tenants: Sequence[str]) -> None:
+        """See `Backend.assign`."""
+        raise NotImplementedError("rows of several tenants cannot be mixed here")
 
     def renew(self) -> None:
         """See `Backend.renew`."""

@@ -6,6 +6,7 @@ The module needs torch and is imported only when it is chosen.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ class TorchBackend:
     """
 
     continues_batches = True
+    mixes = False
 
     def __init__(
         self,
@@ -114,6 +116,10 @@ class TorchBackend:
         changed = self._models.of(tenant)
         for name, tensor in {**self._models.of(""), **changed}.items():
             self._parameters[name].data = tensor
+
+    def assign(self, tenants: Sequence[str]) -> None:
+        """See `Backend.assign`."""
+        raise NotImplementedError("rows of several tenants cannot be mixed here")
 
     def renew(self) -> None:
         """See `Backend.renew`."""

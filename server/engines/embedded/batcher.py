@@ -19,7 +19,7 @@ from server.engines.embedded.sampler import choose, logprobs
 from server.engines.embedded.sequence import Sequence, Stream
 from server.engines.embedded.slots import Slots, common, worth
 from server.engines.embedded.tokenizer import ChatTokenizer
-from server.engines.embedded.turns import Turns
+from server.engines.embedded.turns import Together, Turns
 
 _PREFILL = 256
 """Prompt tokens per step: larger ones gain no speed on a CPU and delay the first tokens of the others."""
@@ -41,7 +41,7 @@ class Batcher(ABC):
         self._backend, self._words = backend, words
         self._slots = Slots(backend, reuse=reuse)
         self._budget = prefill
-        self._waiting = turns or Turns()
+        self._waiting = Together() if backend.mixes else turns or Turns()
         self._prefilling: deque[Sequence] = deque()
 
     @property
@@ -80,7 +80,7 @@ class Batcher(ABC):
             if sequence.tenant and sequence.tenant not in tenants and not sequence.cancelled:
                 self._end_call(sequence, UnknownModel(f"the tenant {sequence.tenant!r} was deleted", param="model"))
         self._drop()
-        if self._waiting.tenant:
+        if self._waiting.tenant or self._backend.mixes:
             self._park()
             self._waiting.tenant = ""
         self._backend.renew()
@@ -168,6 +168,7 @@ class Batcher(ABC):
         ids = np.zeros((len(group), int(counts.max())), np.int64)
         for row, (sequence, begin, count) in enumerate(zip(group, past, counts, strict=True)):
             ids[row, :count] = sequence.prompt[begin : begin + count]
+        self._assign(group)
         logits = self._backend.forward(first, ids, past, counts)
         self._slots.append(first, ids, counts)
         whole = [i for i, s in enumerate(group) if past[i] + counts[i] == len(s.prompt)]
@@ -202,9 +203,14 @@ class Batcher(ABC):
         sequences = [owner for owner in self._slots.owners[:running] if owner is not None]
         ids = np.array([[sequence.input] for sequence in sequences], np.int64)
         ones = np.ones(running, np.int64)
+        self._assign(sequences)
         logits = self._backend.forward(0, ids, self._slots.lengths[:running], ones)
         self._slots.append(0, ids, ones)
         self._accept(logits, sequences)
+
+    def _assign(self, sequences: list[Sequence]) -> None:
+        if self._backend.mixes:
+            self._backend.assign([sequence.tenant for sequence in sequences])
 
     def _accept(self, logits: Logits, sequences: list[Sequence]) -> None:
         """Draw a token for each sequence and pass it on; free the slots of those that are complete."""

@@ -71,8 +71,8 @@ class Turns:
         self._left = self._most
 
 
-class Arrivals(Turns):
-    """Strictly in order of arrival: what it costs not to have turns, for measurements."""
+class Together(Turns):
+    """One queue for all: where rows of several tenants can be computed in one call nobody needs a turn."""
 
     def extend(self, sequences: Iterable[Sequence]) -> None:
         """Let them wait behind all others."""
@@ -81,6 +81,14 @@ class Arrivals(Turns):
     def put_back(self, sequences: Iterable[Sequence]) -> None:
         """Let them wait in front of all others."""
         self._queues.setdefault("", deque()).extendleft(reversed(list(sequences)))
+
+    def over(self, *, busy: bool) -> bool:
+        """Never."""
+        return False
+
+
+class Arrivals(Together):
+    """Strictly in order of arrival: what it costs not to have turns, for measurements."""
 
     def next(self) -> Sequence | None:
         """The first, if it belongs to whose turn it is."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from decoders.core.errors import UnknownModel
 from server.engines.tenants.sums import Floats
@@ -20,6 +21,18 @@ from server.engines.tenants.terms import Tensors
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _HEAD, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 _OTHERS = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+
+
+def write(folder: Path, parts: Mapping[str, tuple[Floats, Floats]], *, rank: int, alpha: float, base: str) -> None:
+    """An adapter of A and B by the name of the weight, as PEFT and vLLM read it."""
+    folder.mkdir(parents=True)
+    layers = {name.removesuffix(".weight"): part for name, part in parts.items()}
+    tensors = {f"{_HEAD}{name}{_A}": a for name, (a, _) in layers.items()}
+    tensors |= {f"{_HEAD}{name}{_B}": b for name, (_, b) in layers.items()}
+    save_file(tensors, folder / WEIGHTS)
+    modules = sorted({name.rpartition(".")[2] for name in layers})
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": alpha, "target_modules": modules}
+    (folder / CONFIG).write_text(json.dumps({**config, "base_model_name_or_path": base, "bias": "none"}, indent=1))
 
 
 class Adapters:
@@ -55,18 +68,20 @@ class Adapters:
 
     def weights(self, tenant: str, base: Tensors) -> dict[str, Floats]:
         """The tensors of a tenant's model that are not the base's. Raises `UnknownModel`, or `ValueError`."""
+        return {name: base[name] + (b @ a).astype(np.float32) for name, (a, b) in self.parts(tenant).items()}
+
+    def parts(self, tenant: str) -> dict[str, tuple[Floats, Floats]]:
+        """A and (α / r) B by the name of the weight. Raises `UnknownModel`, or `ValueError`."""
         self._stamp(tenant)
         config = json.loads((self.folder / tenant / CONFIG).read_text("utf-8"))
         if wrong := [name for name in _OTHERS if config.get(name)]:
             raise ValueError(f"the adapter of {tenant} is no plain LoRA: {', '.join(wrong)}")
-        tensors, made = load_file(self.folder / tenant / WEIGHTS), {}
-        for name, a in tensors.items():
-            if not name.endswith(_A):
-                continue
-            layer = name.removeprefix(_HEAD).removesuffix(_A)
-            b, weight = tensors[name.removesuffix(_A) + _B], base[f"{layer}.weight"]
-            change = config["lora_alpha"] / config["r"] * (b.astype(np.float32) @ a.astype(np.float32))
-            made[f"{layer}.weight"] = (weight + change).astype(np.float32)
+        tensors, scale = load_file(self.folder / tenant / WEIGHTS), config["lora_alpha"] / config["r"]
+        made = {}
+        for name in [name for name in tensors if name.endswith(_A)]:
+            b = tensors[name.removesuffix(_A) + _B].astype(np.float32)
+            weight = name.removeprefix(_HEAD).removesuffix(_A) + ".weight"
+            made[weight] = tensors[name].astype(np.float32), np.float32(scale) * b
         return made
 
     def delete(self, tenant: str) -> None:

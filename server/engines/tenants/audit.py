@@ -48,6 +48,6 @@ def audit(ledger: Ledger, again: Callable[[str], Contribution] | None = None, se
         problems.append("the sums are not those that the log tells of")
     known = {f"sums-{len(ledger.entries) - 1}.safetensors", "ledger.json", "log.jsonl", "lock"}
     files = [path for path in ledger.folder.rglob("*") if path.is_file()]
-    left = [p for p in files if p.name not in known and p.stem not in there]
+    left = [p for p in files if p.name not in known and not (p.parent != ledger.folder and p.stem in there)]
     problems += [f"{path.relative_to(ledger.folder)} belongs to nobody who is there" for path in left]
     return Audit(len(there), len(ledger.entries), rebuilt.digest, ledger.version, tuple(problems))

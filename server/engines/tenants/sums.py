@@ -80,7 +80,8 @@ class Sums:
 
     def mean(self, name: str) -> NDArray[np.float64]:
         """S / T, the change that the paper merges by."""
-        return self.totals[name] * (UNIT / max(self.tenants, 1))
+        mean: NDArray[np.float64] = self.totals[name] * (UNIT / max(self.tenants, 1))
+        return mean
 
     def mean_of_users(self, name: str) -> NDArray[np.float64]:
         """S / C: the mean over the tenants that use an entry. Ours; C is as exact as S."""
