@@ -11,7 +11,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 FIRST = "0" * 64
 
@@ -63,11 +63,17 @@ def read(path: Path) -> list[Entry]:
 
 def append(path: Path, entry: Entry) -> None:
     """Write an entry; it is on the disk when this returns."""
-    whole = path.read_bytes() if path.exists() else b""
-    kept = whole[: whole.rfind(b"\n") + 1]
-    with path.open("r+b" if whole else "wb") as file:
-        file.truncate(len(kept))
-        file.seek(len(kept))
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                _cut(file)
         file.write(json.dumps({**asdict(entry), "hash": entry.hash}).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _cut(file: BinaryIO) -> None:
+    """Take away a line that a crash has cut short."""
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)

@@ -175,8 +175,9 @@ class Ledger:
             tenants=sums.tenants,
             previous=self.entries[-1].hash if self.entries else FIRST,
         )
-        chain.append(self.folder / "log.jsonl", entry)
-        self.refresh()
+        log = self.folder / "log.jsonl"
+        chain.append(log, entry)
+        self.entries, self.sums, self._stamp = [*self.entries, entry], sums, _stamp(log)
         self._tidy()
         return entry
 

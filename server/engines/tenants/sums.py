@@ -80,12 +80,11 @@ class Sums:
 
     def mean(self, name: str) -> NDArray[np.float64]:
         """S / T, the change that the paper merges by."""
-        mean: NDArray[np.float64] = self.totals[name] * (UNIT / max(self.tenants, 1))
-        return mean
+        return self.totals[name].astype(np.float64) * (UNIT / max(self.tenants, 1))
 
     def mean_of_users(self, name: str) -> NDArray[np.float64]:
         """S / C: the mean over the tenants that use an entry. Ours; C is as exact as S."""
-        mean: NDArray[np.float64] = self.totals[name] * UNIT / np.maximum(self.counts[name], 1)
+        mean: NDArray[np.float64] = self.totals[name].astype(np.float64) * UNIT / np.maximum(self.counts[name], 1)
         return mean
 
     @property
