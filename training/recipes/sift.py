@@ -81,7 +81,9 @@ class Config(BaseModel):
     comparison_rank: int = Field(default=8, ge=1)
     """Of the methods `lora` and `sift_lora`."""
     lora_rate: float | None = Field(default=None, gt=0)
-    """Their learning rate; without it the same."""
+    """Learning rate of `lora`; without it the same."""
+    sift_lora_rate: float | None = Field(default=None, gt=0)
+    """Learning rate of `sift_lora`; without it the same."""
     threads: int = Field(default=1, ge=1)
     """CPU threads of torch."""
 
@@ -102,6 +104,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "share": 0.3,
         "divide_by": "users",
         "lora_rate": 1e-2,
+        "sift_lora_rate": 2e-2,
         "compare": ["base", "alone", "average", "tall", "emr", "sift_average", "sift", "sift_users", "sift_ours"],
     },
 }

@@ -127,7 +127,7 @@ def _sifted(method: str, merging: Merging, signed: Sequence[Weights]) -> Iterato
     base, terms, config = merging.tuner.numpy(), merging.terms, merging.config
     if method == "sift_lora":
         terms = merging.with_rank(config.comparison_rank)
-        signed = [tuned.changes for _, tuned in merging.tuned(terms, rate=config.lora_rate)]
+        signed = [tuned.changes for _, tuned in merging.tuned(terms, rate=config.sift_lora_rate)]
     terms = replace(terms, divide_by="tenants" if method in ("sift", "sift_average") else "users", factor=1.0)
     share = config.compare_share if method in ("sift_ours", "sift_lora") else 1.0
     contributions = [Contribution.of(largest(change, share)) for change in signed]
