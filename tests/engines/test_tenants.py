@@ -227,6 +227,24 @@ def test_adapters_share_a_batch_on_torch_and_say_the_same_in_turns(tmp_path: Pat
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("backend", ["onnx", "torch"])
+def test_an_adapter_that_cannot_be_read_fails_its_own_calls_only(tmp_path: Path, backend: str) -> None:
+    lora(tmp_path, "a", "broken", "other")
+    (tmp_path / "broken" / adapters.WEIGHTS).write_bytes(b"no tensors")
+    config = tmp_path / "other" / adapters.CONFIG
+    config.write_text(config.read_text().replace('"r": 4', '"r": 4, "use_dora": true'))
+
+    async def main() -> None:
+        async with engine(tmp_path, backend=backend) as made:
+            calls = (say(made, tenant, PROMPTS[0]) for tenant in ("a", "broken", "", "other"))
+            said = await asyncio.gather(*calls, return_exceptions=True)
+            assert [type(result) for result in said] == [list, EngineUnavailable, list, EngineUnavailable]
+            assert "no plain LoRA" in str(said[3])
+            assert await say(made, "a", PROMPTS[0]) == said[0]
+
+    asyncio.run(main())
+
+
 def test_vllm_is_given_a_number_for_each_adapter_that_is_never_used_again(tmp_path: Path) -> None:
     lora(tmp_path, "a", "b")
     tenants = LoraTenants(tmp_path, lambda name, number, path: (name, number, path), first=3)

@@ -53,12 +53,13 @@ class Backend(Protocol):
     def select(self, tenant: str) -> None:
         """Compute with a tenant's weights from now on, or with the base's where that is empty.
 
-        Raises `UnknownModel` where there is no such tenant, and changes nothing then.
+        Raises `UnknownModel` where there is no such tenant, `OSError` or `ValueError` where its weights cannot be read,
+        and changes nothing then.
         """
         ...
 
     def assign(self, tenants: Sequence[str]) -> None:
-        """Whose the rows of the next calls are, where rows of several can be mixed. Raises as `select` does."""
+        """Whose the rows of the next calls are, where rows of several can be mixed; all were selected."""
         ...
 
     def renew(self) -> None:

@@ -8,7 +8,7 @@ Rule: a row of the base adds nothing, bit for bit. Low-rank products cost little
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,11 +35,17 @@ class AdapterBackend(TorchBackend):
             raise EngineUnavailable("only adapters can be computed side by side")
         self._adapters, self._budget = tenants.source, tenants.budget
         self._kept: OrderedDict[str, dict[str, Part]] = OrderedDict()
+        self._shapes = {name: tuple(weight.shape) for name, weight in self._model.named_parameters()}
         self._rows: tuple[str, ...] = ()
         self._stacked: dict[str, Part] = {}
         for name, module in self._model.named_modules():
             if isinstance(module, torch.nn.Linear):
                 module.register_forward_hook(partial(self._add, f"{name}.weight"))
+
+    def select(self, tenant: str) -> None:
+        """Have a tenant's adapter ready. Raises as `Backend.select` does."""
+        if tenant:
+            self._parts(tenant)
 
     @torch.inference_mode()
     def assign(self, tenants: Sequence[str]) -> None:
@@ -47,13 +53,13 @@ class AdapterBackend(TorchBackend):
         if self._rows == tuple(tenants):
             return
         parts = {tenant: self._parts(tenant) for tenant in dict.fromkeys(tenants) if tenant}
-        shapes = {name: part for found in parts.values() for name, part in found.items()}
-        stacked = {}
-        for name, (a, b) in shapes.items():
-            nothing = torch.zeros_like(a), torch.zeros_like(b)
-            rows = [parts[tenant].get(name, nothing) if tenant else nothing for tenant in tenants]
-            stacked[name] = torch.stack([a for a, _ in rows]), torch.stack([b for _, b in rows])
-        self._rows, self._stacked = tuple(tenants), stacked
+        ranks = {name: 0 for found in parts.values() for name in found}
+        for found in parts.values():
+            ranks |= {name: max(ranks[name], b.shape[0]) for name, (_, b) in found.items()}
+        self._stacked = {name: self._stack(name, rank, parts, tenants) for name, rank in ranks.items()}
+        self._rows = tuple(tenants)
+        while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > self._budget:
+            self._kept.popitem(last=False)
 
     def renew(self) -> None:
         """See `Backend.renew`."""
@@ -64,14 +70,23 @@ class AdapterBackend(TorchBackend):
         part = self._stacked.get(name)
         return output if part is None else output + torch.bmm(torch.bmm(inputs[0], part[0]), part[1])
 
+    def _stack(self, name: str, rank: int, parts: Mapping[str, dict[str, Part]], tenants: Sequence[str]) -> Part:
+        """A and B of each row, filled up with zeros to one rank."""
+        outputs, inputs = self._shapes[name]
+        a = torch.zeros(len(tenants), inputs, rank, device=self._device, dtype=self._dtype)
+        b = torch.zeros(len(tenants), rank, outputs, device=self._device, dtype=self._dtype)
+        for row, tenant in enumerate(tenants):
+            if tenant and name in parts[tenant]:
+                own = parts[tenant][name]
+                a[row, :, : own[0].shape[1]], b[row, : own[1].shape[0]] = own
+        return a, b
+
     def _parts(self, tenant: str) -> dict[str, Part]:
         """A and (α / r) B of a tenant by weight, transposed."""
         if tenant not in self._kept:
-            found = self._adapters.parts(tenant)
+            found = self._adapters.parts(tenant, self._shapes)
             self._kept[tenant] = {name: (self._transposed(a), self._transposed(b)) for name, (a, b) in found.items()}
         self._kept.move_to_end(tenant)
-        while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > self._budget:
-            self._kept.popitem(last=False)
         return self._kept[tenant]
 
     def _transposed(self, matrix: NDArray[np.float32]) -> torch.Tensor:

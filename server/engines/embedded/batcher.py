@@ -90,10 +90,8 @@ class Batcher(ABC):
         while self._waiting.over(busy=bool(self._slots.busy)):
             self._park()
             self._waiting.pass_on()
-            try:
-                self._backend.select(self._waiting.tenant)
-            except (LongThinkError, OSError, ValueError) as error:
-                self._refuse(error if isinstance(error, LongThinkError) else EngineUnavailable(str(error)))
+            if (error := self._select(self._waiting.tenant)) is not None:
+                self._refuse(error)
 
     def _refuse(self, error: LongThinkError) -> None:
         """End all calls of the tenant whose turn it is: its weights cannot be had."""
@@ -209,8 +207,25 @@ class Batcher(ABC):
         self._accept(logits, sequences)
 
     def _assign(self, sequences: list[Sequence]) -> None:
-        if self._backend.mixes:
-            self._backend.assign([sequence.tenant for sequence in sequences])
+        if not self._backend.mixes:
+            return
+        for tenant in {sequence.tenant for sequence in sequences}:
+            if (error := self._select(tenant)) is not None:
+                for sequence in sequences:
+                    if sequence.tenant == tenant:
+                        self._end_call(sequence, error)
+                        sequence.tenant = ""  # for the rest of this step, after which it is dropped
+        self._backend.assign([sequence.tenant for sequence in sequences])
+
+    def _select(self, tenant: str) -> LongThinkError | None:
+        """Why a tenant's weights cannot be had, if so."""
+        try:
+            self._backend.select(tenant)
+        except LongThinkError as error:
+            return error
+        except (OSError, ValueError) as error:
+            return EngineUnavailable(str(error))
+        return None
 
     def _accept(self, logits: Logits, sequences: list[Sequence]) -> None:
         """Draw a token for each sequence and pass it on; free the slots of those that are complete."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from decoders.core.errors import UnknownModel
@@ -68,20 +69,26 @@ class Adapters:
 
     def weights(self, tenant: str, base: Tensors) -> dict[str, Floats]:
         """The tensors of a tenant's model that are not the base's. Raises `UnknownModel`, or `ValueError`."""
-        return {name: base[name] + (b @ a).astype(np.float32) for name, (a, b) in self.parts(tenant).items()}
+        found = self.parts(tenant, {name: tensor.shape for name, tensor in base.items()})
+        return {name: base[name] + (b @ a).astype(np.float32) for name, (a, b) in found.items()}
 
-    def parts(self, tenant: str) -> dict[str, tuple[Floats, Floats]]:
-        """A and (α / r) B by the name of the weight. Raises `UnknownModel`, or `ValueError`."""
+    def parts(self, tenant: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[Floats, Floats]]:
+        """A and (α / r) B by the name of the weight, for weights of these shapes. Raises as `weights`."""
         self._stamp(tenant)
-        config = json.loads((self.folder / tenant / CONFIG).read_text("utf-8"))
+        try:
+            config = json.loads((self.folder / tenant / CONFIG).read_text("utf-8"))
+            tensors, scale = load_file(self.folder / tenant / WEIGHTS), config["lora_alpha"] / config["r"]
+            pairs = [(name, tensors[name.removesuffix(_A) + _B]) for name in tensors if name.endswith(_A)]
+        except (KeyError, SafetensorError) as error:
+            raise ValueError(f"the adapter of {tenant} cannot be read: {error!r}") from error
         if wrong := [name for name in _OTHERS if config.get(name)]:
             raise ValueError(f"the adapter of {tenant} is no plain LoRA: {', '.join(wrong)}")
-        tensors, scale = load_file(self.folder / tenant / WEIGHTS), config["lora_alpha"] / config["r"]
         made = {}
-        for name in [name for name in tensors if name.endswith(_A)]:
-            b = tensors[name.removesuffix(_A) + _B].astype(np.float32)
+        for name, b in pairs:
             weight = name.removeprefix(_HEAD).removesuffix(_A) + ".weight"
-            made[weight] = tensors[name].astype(np.float32), np.float32(scale) * b
+            if shapes.get(weight) != (len(b), tensors[name].shape[1]):
+                raise ValueError(f"the adapter of {tenant} does not fit this model at {weight}")
+            made[weight] = tensors[name].astype(np.float32), np.float32(scale) * b.astype(np.float32)
         return made
 
     def delete(self, tenant: str) -> None:
