@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from server.admission.keys import create
+from server.engines import open_engines
 from server.engines.embedded import EmbeddedEngine
 from server.engines.tenants.ledger import Ledger
-from server.model_options import SHIPPED
+from server.model_options import SHIPPED, ModelOptions
 from server.store.memory import MemoryStore
 from tests.engines.tenants import changes, merged
 from tests.engines.upstream.support import run, until
@@ -90,7 +93,7 @@ def test_a_deleted_tenant_is_a_404_in_openais_form(tmp_path: Path) -> None:
             await delete(client, "tiny@a")
             for path, body in (
                 ("/v1/chat/completions", {"model": "tiny@a", "messages": HELLO}),
-                ("/v1/responses", {"model": "tiny@a:rc", "input": "hello"}),
+                ("/v1/responses", {"model": "tiny@a:rc", "input": HELLO[0]["content"]}),
                 ("/v1/completions", {"model": "tiny@a", "prompt": "hello"}),
             ):
                 answer = await client.post(path, json=body)
@@ -140,7 +143,7 @@ def test_a_deletion_purges_responses_conversations_and_cached_answers(tmp_path: 
     kept = store()
 
     async def respond(client: httpx.AsyncClient, model: str, **fields: Any) -> str:
-        body = {"model": model, "input": "hello", "max_output_tokens": 16, **fields}
+        body = {"model": model, "input": HELLO[0]["content"], "max_output_tokens": 16, **fields}
         answer = await client.post("/v1/responses", json=body)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["id"])
@@ -173,7 +176,7 @@ def test_a_deletion_by_another_process_is_followed(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with served(tmp_path, kept) as client:
-            body = {"model": "tiny@a", "input": "hello", "max_output_tokens": 16}
+            body = {"model": "tiny@a", "input": HELLO[0]["content"], "max_output_tokens": 16}
             assert (await client.post("/v1/responses", json=body)).status_code == 200
             assert kept._runs
             Ledger(tmp_path).delete("a")
@@ -181,6 +184,36 @@ def test_a_deletion_by_another_process_is_followed(tmp_path: Path) -> None:
             await until(lambda: not kept._runs)
 
     run(main)
+
+
+def test_a_key_may_use_and_see_only_the_tenants_that_it_names(tmp_path: Path) -> None:
+    merged(tmp_path / "tenants", SHIPPED, "a", "b")
+    keys, sent = tmp_path / "keys.toml", {}
+    for id, models in (("acme", ["tiny@a"]), ("plain", ["tiny"])):
+        sent[id], hash = create(id)
+        with keys.open("a") as file:
+            file.write(f'[keys.{id}]\nhash = "{hash}"\nmodels = {json.dumps(models)}\n')
+
+    async def main() -> None:
+        async with served(tmp_path / "tenants", keys=keys) as client:
+
+            async def status(id: str, model: str) -> int:
+                body = {"model": model, "messages": HELLO, "max_tokens": 4}
+                headers = {"x-api-key": sent[id]}
+                return (await client.post("/v1/chat/completions", json=body, headers=headers)).status_code
+
+            assert [await status("acme", model) for model in ("tiny@a", "tiny@b", "tiny")] == [200, 403, 403]
+            assert [await status("plain", model) for model in ("tiny@a", "tiny@b", "tiny")] == [403, 403, 200]
+            for id, seen in (("acme", ["tiny@a"]), ("plain", [])):
+                listed = (await client.get("/v1/models", headers={"x-api-key": sent[id]})).json()["data"]
+                assert [model["id"] for model in listed if "@" in model["id"]] == seen
+
+    run(main)
+
+
+def test_engines_without_tenants_refuse_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="only embedded and vllm"):
+        asyncio.run(open_engines(ModelOptions(engine="scripted", tenants=tmp_path)))
 
 
 def test_a_tenant_without_kept_contribution_is_a_409_and_stays(tmp_path: Path) -> None:
