@@ -20,6 +20,7 @@ def test_runs_and_values_of_a_label_go_and_all_others_stay(opened: Open) -> None
         await store.put(stored("done", "a", "b"))
         lease = await store.create(stored("running", "a"), "me")
         finished = await store.create(stored("finished", "a"), "me")
+        await store.record(finished, [b"0 step"])
         await store.finish(finished, b"end", [b"x"])
         await store.put(stored("other", "b"))
         await store.put(stored("nobody"))
@@ -31,7 +32,7 @@ def test_runs_and_values_of_a_label_go_and_all_others_stay(opened: Open) -> None
 
         assert await store.purge("a") == 4
         assert [await store.get(id) for id in ("done", "running", "finished")] == [None, None, None]
-        assert await store.entries("finished") == []
+        assert await store.entries("finished") == await store.steps("finished") == []
         assert await store.value("mine") is None
         assert await store.value("theirs") == b"2"
         assert await store.get("other") == stored("other", "b").__class__("other", b"{}", done=True, labels=("b",))
