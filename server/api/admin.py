@@ -59,6 +59,13 @@ def router(upstreams: Upstreams, models: Served, store: Store, key: str) -> APIR
         upstreams.drain(await _url(request), drained=False)
         return _hosts(upstreams)
 
+    _add_tenants(routes, models, store, expected)
+    return routes
+
+
+def _add_tenants(routes: APIRouter, models: Served, store: Store, expected: bytes) -> None:
+    told: dict[str, Any] = {"response_class": Response, "responses": ERRORS}
+
     @routes.get("/tenants", **told)
     async def show_tenants(request: Request) -> Response:
         """All tenants, by the names of their models."""
@@ -66,7 +73,7 @@ def router(upstreams: Upstreams, models: Served, store: Store, key: str) -> APIR
         data = [{"id": name, "object": "tenant"} for name in models.tenants()]
         return _json({"object": "list", "data": data})
 
-    @routes.delete("/tenants/{tenant}", openapi_extra=parameters("tenant"), **told)
+    @routes.delete("/tenants/{tenant:path}", openapi_extra=parameters("tenant"), **told)
     async def delete_tenant(request: Request) -> Response:
         """Take a tenant, such as `base@name`, out of the merged model, and forget all that is kept of it.
 
@@ -76,8 +83,6 @@ def router(upstreams: Upstreams, models: Served, store: Store, key: str) -> APIR
         name = request.path_params["tenant"]
         purged = await models.delete(name, store)
         return _json({"id": name, "object": "tenant", "deleted": True, "purged": purged})
-
-    return routes
 
 
 def _check(request: Request, expected: bytes) -> None:

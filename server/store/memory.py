@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from server.store import windows
-from server.store.base import Lease, LeaseLost, Limit, Purged, Renewal, Stored, Taken
+from server.store.base import Lease, LeaseLost, Limit, Renewal, Stored, Taken
+from server.store.labels import Labels
 from server.store.signals import Bell, Bells
 
 TIDY_SECONDS = 10.0
@@ -29,17 +30,7 @@ class _Run:
     entries: list[bytes] = field(default_factory=list)
 
 
-class _Labels:
-    """Labels of which nothing is kept any more."""
-
-    _purged: frozenset[str] = frozenset()
-
-    def _refuse(self, labels: Sequence[str]) -> None:
-        if gone := self._purged.intersection(labels):
-            raise Purged(f"nothing of {', '.join(sorted(gone))} is kept")
-
-
-class _Runs(_Labels):
+class _Runs(Labels):
     """At most `limit` responses that are done and `max_bytes` bytes, each for `seconds` after its end."""
 
     def __init__(
@@ -217,7 +208,7 @@ class _Runs(_Labels):
         self._bells.ring(id)
 
 
-class _Values(_Labels):
+class _Values(Labels):
     """At most `max_bytes` bytes; the first kept are the first forgotten."""
 
     def __init__(self, max_bytes: int, clock: Callable[[], float]) -> None:
