@@ -15,6 +15,7 @@ COMMANDS = {
     "peers": "longthink beside optillm and its_hub over the same upstream, in one run",
     "streams": "memory, latency and leaks of a server with many streams open at once",
     "engine": "tokens per second of the embedded engine",
+    "tenants": "requests per second of the embedded engine while tenants alternate",
     "overhead": "tokens per second of decoders beside the same engine calls made raw",
     "stores": "writes per second of each store, and how long one takes",
     "durability": "requests per second with each store beside runs kept in memory",

@@ -35,6 +35,7 @@ from server.store import open_store
 from server.store.base import Store
 from server.store.measured import measured
 from server.telemetry import open_tracing
+from server.tenants import Departures
 from server.upstreams import Upstreams
 from server.webhooks import Webhooks
 
@@ -113,7 +114,7 @@ class _Parts:
         admission = Admission(Limits(kept), Queue(settings.max_running, settings.max_waiting))
         connections.on_drain(admission.queue.close)
         metrics.admission.queue.set_function(lambda: admission.queue.waiting)
-        cache = Cache.of(settings, kept, served)
+        cache = Cache.of(settings, kept, service.models)
         desk = Desk(service, connections, metrics, settings.keep_alive_seconds, admission, cache, tracing)
         webhooks = Webhooks.of(settings)
         holder = f"{socket.gethostname()}/{uuid.uuid4().hex[:12]}"
@@ -123,10 +124,13 @@ class _Parts:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """From the first request to the last: runs are taken over, then everything is left in order."""
-        beat = asyncio.create_task(self.background.run(), name="leases")
+        departures = Departures(self.desk.service.models.tenanted, self.store)
+        beats = [asyncio.create_task(self.background.run(), name="leases")]
+        beats.append(asyncio.create_task(departures.run(), name="departures"))
         yield
-        beat.cancel()
-        await asyncio.gather(beat, return_exceptions=True)
+        for beat in beats:
+            beat.cancel()
+        await asyncio.gather(*beats, return_exceptions=True)
         await self.background.aclose()
         for model in self.desk.service.models.values():
             await model.engine.aclose()
@@ -149,4 +153,4 @@ def _routers(parts: _Parts, settings: Settings) -> Iterator[APIRouter]:
     yield environments_api.router(service.environments)
     yield health.router(service, desk.connections, desk.metrics, parts.store)
     if settings.admin_key is not None:
-        yield admin.router(parts.upstreams, settings.admin_key.get_secret_value())
+        yield admin.router(parts.upstreams, service.models, parts.store, settings.admin_key.get_secret_value())

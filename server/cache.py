@@ -21,7 +21,8 @@ from server.recording import Recording
 from server.report import Entry, Facts, Report
 from server.service import Ask, Order
 from server.settings import Settings
-from server.store.base import StoreUnavailable, Values
+from server.store.base import Purged, StoreUnavailable, Values
+from server.wishes import involved
 
 VERSION = 1
 """Counts changes of what is kept; older entries are not found any more."""
@@ -40,10 +41,8 @@ class Cache:
 
     def __init__(self, store: Values, models: Mapping[str, Model], *, seconds: float, max_bytes: int) -> None:
         self._store, self._seconds, self.max_bytes = store, seconds, max_bytes
-        self._models = {
-            name: [getattr(model.engine, "fingerprint", model.engine.model), model.pack.name, model.pack.version]
-            for name, model in models.items()
-        }
+        self._served = models
+        self._models = {name: _known(model) for name, model in models.items()}
 
     def key(self, ask: Ask, order: Order, owner: str) -> str | None:
         """Where the answer would be; None for requests that are not repeatable."""
@@ -55,6 +54,8 @@ class Cache:
         asked = [sampling, order.reply, [dataclasses.asdict(task) for task in order.tasks], order.budget, order.n]
         known = [VERSION, self._models, owner, order.model, decoder, asked, order.seed if seeded else None]
         known += ["steps"] if order.steps else []
+        tenants = [name for name in involved(order.decoder, order.model) if name not in self._models]
+        known += [{name: _known(self._served[name]) for name in tenants}] if tenants else []
         digest = hashlib.sha256(orjson.dumps(known, default=_plain, option=orjson.OPT_SORT_KEYS)).hexdigest()
         return f"cache/{digest}"
 
@@ -73,17 +74,17 @@ class Cache:
         """The same report, which is kept once it has been read to the end."""
         return _Keeping(report, self, key)
 
-    async def keep(self, key: str, choices: int, lines: Sequence[bytes]) -> None:
-        """Keep an answer, unless the store is out of reach."""
-        with suppress(StoreUnavailable):
-            await self._store.keep(key, _BREAK.join((b"%d" % choices, *lines)), self._seconds)
+    async def keep(self, key: str, choices: int, lines: Sequence[bytes], labels: Sequence[str] = ()) -> None:
+        """Keep an answer, unless the store is out of reach or a tenant that had a part in it has been deleted."""
+        with suppress(StoreUnavailable, Purged):
+            await self._store.keep(key, _BREAK.join((b"%d" % choices, *lines)), self._seconds, labels=labels)
 
 
 class _Keeping(Report):
     """A report that is written down while it is read."""
 
     def __init__(self, report: Report, cache: Cache, key: str) -> None:
-        self.choices = report.choices
+        self.choices, self.labels = report.choices, report.labels
         self._report, self._cache, self._key = report, cache, key
 
     async def pieces(self) -> AsyncGenerator[list[tuple[int, Piece]], None]:
@@ -98,7 +99,8 @@ class _Keeping(Report):
                     room -= len(lines[-1])
                 yield batch
         if room >= 0:
-            await self._cache.keep(self._key, self.choices, [*lines, Entry(facts=self._report.facts()).dump()])
+            lines.append(Entry(facts=self._report.facts()).dump())
+            await self._cache.keep(self._key, self.choices, lines, self.labels)
 
     def answer(self, index: int) -> Answer | None:
         """The answer of one choice, once it is there."""
@@ -107,6 +109,11 @@ class _Keeping(Report):
     def facts(self) -> Facts:
         """Everything else."""
         return self._report.facts()
+
+
+def _known(model: Model) -> list[str]:
+    """What of a model an answer depends on."""
+    return [getattr(model.engine, "fingerprint", model.engine.model), model.pack.name, model.pack.version]
 
 
 async def _once(lines: Sequence[bytes]) -> AsyncGenerator[Sequence[bytes], None]:

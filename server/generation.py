@@ -47,7 +47,7 @@ class Generation(Report):
         spans: AbstractContextManager[None] | None = None,
     ) -> None:
         self.order = order
-        self.choices = order.choices
+        self.choices, self.labels = order.choices, order.labels
         self.permit = permit
         self._runs = runs
         self._watch = watch

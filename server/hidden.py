@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from decoders.core.messages import Message
-from server.store.base import StoreUnavailable, Values
+from server.store.base import Purged, StoreUnavailable, Values
 
 PREFIX = "call_lt"
 """How ids of tool calls begin that have turns in front of them: others need not be looked up."""
@@ -24,15 +24,20 @@ log = logging.getLogger("longthink")
 class HiddenTurns:
     """A decoder's `Memory` in the store; turns are kept for `seconds`."""
 
-    def __init__(self, values: Values, seconds: float) -> None:
-        self._values, self._seconds = values, seconds
+    def __init__(self, values: Values, seconds: float, labels: Sequence[str] = ()) -> None:
+        self._values, self._seconds, self._labels = values, seconds, labels
+
+    def of(self, labels: Sequence[str]) -> HiddenTurns:
+        """The same for requests in which these tenants' models have a part."""
+        return HiddenTurns(self._values, self._seconds, labels)
 
     async def keep(self, turns: Sequence[Message]) -> str:
         """Keep turns under a new id, which nobody can guess."""
         id = f"{PREFIX}{uuid.uuid4().hex}"
         try:
-            await self._values.keep(_key(id), orjson.dumps([[t.role, t.content] for t in turns]), self._seconds)
-        except StoreUnavailable as error:
+            value = orjson.dumps([[turn.role, turn.content] for turn in turns])
+            await self._values.keep(_key(id), value, self._seconds, labels=self._labels)
+        except (StoreUnavailable, Purged) as error:
             log.warning("turns before a tool call are not kept: %s", error)
         return id
 

@@ -30,6 +30,10 @@ class EmbeddedOptions(_Options):
     """CPU threads; without it all cores."""
     context_length: int | None = Field(default=None, ge=16)
     """Prompt and completion tokens together at most; without it what the checkpoint can do."""
+    tenant_bytes: int = Field(default=1 << 30, ge=0)
+    """Bytes of tenants' models kept ready; one that is not is made anew from the merged weights and its mask."""
+    tenant_turn: int = Field(default=64, ge=1)
+    """Steps that one tenant's requests are computed for while those of another wait."""
 
 
 class ScriptedOptions(_Options):
@@ -104,6 +108,8 @@ class ModelOptions(_Options):
     vllm: dict[str, Any] = {}
     """vLLM's own engine arguments: --vllm.tensor-parallel-size 2, --vllm.enable-lora, …"""
     scripted: ScriptedOptions = ScriptedOptions()
+    tenants: Path | None = None
+    """Folder of tenants served as NAME@TENANT: merged by `longthink train sift`, or one of LoRA adapters."""
     pack: str | None = None
     """Prompts: a template pack's name or folder; without it the checkpoint's own, or `plain`."""
 

@@ -59,6 +59,8 @@ class Report(ABC):
 
     choices: int
     """How many answers there will be."""
+    labels: tuple[str, ...] = ()
+    """Of the tenants whose models had a part in it."""
 
     @abstractmethod
     def pieces(self) -> AsyncGenerator[list[tuple[int, Piece]], None]:

@@ -17,7 +17,6 @@ from decoders import Decoder, build, registry
 from decoders.core.budget import Budget
 from decoders.core.engine import Tokenizing
 from decoders.core.errors import InvalidRequest, UnknownDecoder, UnknownModel
-from decoders.core.memory import Memory
 from decoders.core.messages import Message, Prompt, Sampling
 from decoders.core.run import Run
 from decoders.core.task import Model, Reply, Task
@@ -27,7 +26,9 @@ from server.admission.caller import Caller
 from server.aliases import Alias
 from server.budgets import Effort, purse
 from server.environments import EnvironmentChoice, Environments
+from server.hidden import HiddenTurns
 from server.media import Media
+from server.tenants import Served
 
 _REPLY = {"stop", "logprobs", "structure"}
 """Fields of a request's sampling that are about the reply, not about every step on the way to it."""
@@ -91,6 +92,8 @@ class Order:
     environment: EnvironmentChoice | None = None
     steps: bool = False
     """Whether the end of each step is told."""
+    labels: tuple[str, ...] = ()
+    """Of the tenants whose models have a part in it: what is kept of it is theirs too."""
 
     @property
     def choices(self) -> int:
@@ -114,12 +117,12 @@ class Service:
         effort: Effort,
         environments: Environments | None = None,
         aliases: Mapping[str, Alias] | None = None,
-        memory: Memory | None = None,
+        memory: HiddenTurns | None = None,
         media_hosts: Sequence[str] = (),
     ) -> None:
         if decoder not in registry():
             raise UnknownDecoder(f"unknown decoder {decoder!r}: there are {', '.join(registry())}", param="decoder")
-        self.models = models
+        self.models = Served(models)
         self.environments = environments or Environments({})
         self.aliases = aliases or {}
         self._memory = memory
@@ -127,7 +130,6 @@ class Service:
         self._max_budget = max_budget
         self._effort = effort
         self.media = Media(media_hosts)
-        self._sampling = {name: _defaults(model) for name, model in models.items()}
 
     def order(self, ask: Ask) -> Order:
         """Resolve an ask. Raises `UnknownModel`, `UnknownDecoder` or `InvalidRequest`, each with its `param`."""
@@ -149,7 +151,8 @@ class Service:
             raise InvalidRequest(f"n is {ask.n}, but the budget is only {budget} tokens", param="n")
         decoder, reply = self._build(ask, name, suffix), _reply(ask)
         wishes.check(ask, reply, decoder, self.models, name)
-        terms.check(wishes.involved(decoder, name), [inner.name for inner in decoder.nested()])
+        involved = wishes.involved(decoder, name)
+        terms.check(involved, [inner.name for inner in decoder.nested()])
         priority = terms.prioritise(ask.sampling.get("priority"))
         wanted = {**ask.sampling, **({} if priority is None else {"priority": priority})}
         param = ask.names.get("environment", "environment")
@@ -158,7 +161,7 @@ class Service:
             model=name,
             decoder=decoder,
             tasks=tasks,
-            sampling=Sampling(**{**self._sampling[name], **_without(wanted, _REPLY), "max_tokens": budget}),
+            sampling=Sampling(**{**_defaults(self.models[name]), **_without(wanted, _REPLY), "max_tokens": budget}),
             reply=reply,
             seed=secrets.randbits(31) if ask.seed is None else ask.seed,
             budget=budget,
@@ -166,6 +169,7 @@ class Service:
             deadline=ask.deadline,
             environment=acting,
             steps=ask.steps,
+            labels=self.models.labels(involved),
         )
 
     def runs(
@@ -178,6 +182,7 @@ class Service:
         whole = Budget(order.budget, None if order.deadline is None else time.monotonic() + order.deadline)
         shares = [whole] if order.choices == 1 else whole.split(order.choices)
         acting = self.environments.opener(order.environment, order.seed) if order.environment else None
+        memory = self._memory.of(order.labels) if self._memory else None
         return [
             Run(
                 self.models,
@@ -189,7 +194,7 @@ class Service:
                 recorded=(recorded or {}).get(i, ()),
                 journal=partial(journal, i) if journal else None,
                 environment=acting,
-                memory=self._memory,
+                memory=memory,
             )
             for i, share in enumerate(shares)
         ]

@@ -126,7 +126,7 @@ class Settings(ModelOptions, BaseSettings):
     log_requests: bool = True
     """Log a line for each request; those for /health, /ready and /metrics only at the level debug."""
     admin_key: SecretStr | None = Field(default=None, min_length=16)
-    """The key of /admin, where upstream hosts are drained; without it there is no /admin."""
+    """The key of /admin, where upstream hosts are drained and tenants deleted; without it there is no /admin."""
     otlp_endpoint: str | None = Field(default=None, pattern="^https?://")
     """An OpenTelemetry collector that takes OTLP over HTTP, such as http://127.0.0.1:4318: it gets a span for each
     request and step. OTEL_… variables are honoured; OTEL_EXPORTER_OTLP_ENDPOINT is enough by itself."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from training.configuration import settings
 
-COMMANDS = ("lock", "overhead", "privacy", "study")
+COMMANDS = ("ledger", "lock", "overhead", "privacy", "study")
 """What else `longthink train` can do: modules with a `main`."""
 
 

@@ -12,6 +12,7 @@ LongThinkError
 ├── EngineError              the engine failed in the middle of a call
 │   └── EngineUnavailable    the engine is dead or not ready; nothing was generated
 ├── EnvironmentFailed        an environment hung, died or sent what nobody can read
+├── NotKept                  a tenant cannot be taken out without its contribution, which was not kept
 ├── InvalidOutput            the model's answer has not the form that the caller asked for
 └── ReplayMismatch           a recorded trace does not belong to this decoder, pack or question
 """
@@ -85,6 +86,10 @@ class EngineUnavailable(EngineError):
 
 class EnvironmentFailed(LongThinkError):
     """An environment cannot go on: it hung, died, refused the episode or sent what nobody can read."""
+
+
+class NotKept(LongThinkError):
+    """A tenant cannot be taken out of a merged model without its contribution, which has to be made again."""
 
 
 class InvalidOutput(LongThinkError):

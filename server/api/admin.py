@@ -1,4 +1,4 @@
-"""What operators do to a running server: take upstream hosts out and put them back. Rule: only with the admin key.
+"""What operators do to a running server: upstream hosts are drained, tenants deleted. Rule: only with the admin key.
 
 Without such a key in the settings these routes do not exist.
 """
@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from server.api import errors
 from server.api.body import read_json
 from server.api.errors import ApiError
-from server.api.openapi import ERRORS, BytesRoute, request_body
+from server.api.openapi import ERRORS, BytesRoute, parameters, request_body
+from server.store.base import Store
+from server.tenants import Served
 from server.upstreams import Upstreams
 
 
@@ -30,34 +32,57 @@ class HostRequest(BaseModel):
     url: str
 
 
-def router(upstreams: Upstreams, key: str) -> APIRouter:
+def router(upstreams: Upstreams, models: Served, store: Store, key: str) -> APIRouter:
     """The routes, for whoever sends `key` as a bearer token or as `x-api-key`."""
-    routes = APIRouter(route_class=BytesRoute, prefix="/admin/upstreams")
+    routes = APIRouter(route_class=BytesRoute, prefix="/admin")
     # digests are of equal length, so that the comparison takes as long for every guess
     expected = _digest(key)
     told: dict[str, Any] = {"response_class": Response, "responses": ERRORS}
 
-    @routes.get("", **told)
+    @routes.get("/upstreams", **told)
     async def show(request: Request) -> Response:
         """All upstream hosts, how they fare and what they have done."""
         _check(request, expected)
         return _hosts(upstreams)
 
-    @routes.post("/drain", openapi_extra=request_body(HostRequest), **told)
+    @routes.post("/upstreams/drain", openapi_extra=request_body(HostRequest), **told)
     async def drain(request: Request) -> Response:
         """Give a host no further calls; those in progress go on."""
         _check(request, expected)
         upstreams.drain(await _url(request), drained=True)
         return _hosts(upstreams)
 
-    @routes.post("/undrain", openapi_extra=request_body(HostRequest), **told)
+    @routes.post("/upstreams/undrain", openapi_extra=request_body(HostRequest), **told)
     async def undrain(request: Request) -> Response:
         """Give a drained host calls again."""
         _check(request, expected)
         upstreams.drain(await _url(request), drained=False)
         return _hosts(upstreams)
 
+    _add_tenants(routes, models, store, expected)
     return routes
+
+
+def _add_tenants(routes: APIRouter, models: Served, store: Store, expected: bytes) -> None:
+    told: dict[str, Any] = {"response_class": Response, "responses": ERRORS}
+
+    @routes.get("/tenants", **told)
+    async def show_tenants(request: Request) -> Response:
+        """All tenants, by the names of their models."""
+        _check(request, expected)
+        data = [{"id": name, "object": "tenant"} for name in models.tenants()]
+        return _json({"object": "list", "data": data})
+
+    @routes.delete("/tenants/{tenant:path}", openapi_extra=parameters("tenant"), **told)
+    async def delete_tenant(request: Request) -> Response:
+        """Take a tenant, such as `base@name`, out of the merged model, and forget all that is kept of it.
+
+        Once this has answered, nothing that was made with the tenant's data is served or kept here.
+        """
+        _check(request, expected)
+        name = request.path_params["tenant"]
+        purged = await models.delete(name, store)
+        return _json({"id": name, "object": "tenant", "deleted": True, "purged": purged})
 
 
 def _check(request: Request, expected: bytes) -> None:
@@ -80,4 +105,8 @@ async def _url(request: Request) -> str:
 
 def _hosts(upstreams: Upstreams) -> Response:
     data = [dataclasses.asdict(host) for host in upstreams.all()]
-    return Response(orjson.dumps({"object": "list", "data": data}), media_type="application/json")
+    return _json({"object": "list", "data": data})
+
+
+def _json(content: Any) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")

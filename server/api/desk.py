@@ -53,6 +53,8 @@ class Desk:
             return generation, ()
         fresh = "no-cache" in request.headers.get("cache-control", "")
         found = None if fresh else await self.cache.find(key)
+        if found is not None:
+            found.labels = generation.labels
         return found or self.cache.keeping(generation, key), ()
 
     def generation(
@@ -70,7 +72,7 @@ class Desk:
         whom = origin()
         whom.model, whom.decoder = order.model, order.decoder.name
         runs = self.service.runs(order, steps, journal)
-        watch = self.metrics.watch(order.model, order.decoder.name)
+        watch = self.metrics.watch(self.service.models.base(order.model), order.decoder.name)
         known = ([record for record in done if isinstance(record, Step)] for done in (steps or {}).values())
         before = Usage.total([Trace(steps=done).usage() for done in known])
         permit = self.admission.permit(

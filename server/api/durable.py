@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Protocol
 
 import orjson
@@ -30,7 +30,7 @@ from server.context import passed_on
 from server.recording import Recording
 from server.report import Cancelled, Failed, Gone
 from server.service import Ask
-from server.store.base import Store, Stored, StoreUnavailable
+from server.store.base import Purged, Store, Stored, StoreUnavailable
 from server.worker import Opener
 
 IDEMPOTENCY_KEY = "idempotency-key"
@@ -151,7 +151,8 @@ class Durable:
                 await self._store.forget(key.place)
             raise
         if key is not None:
-            await self._store.keep(key.place, key.value, _KEY_SECONDS)
+            with suppress(Purged):  # its tenant has been deleted meanwhile, and the run with it
+                await self._store.keep(key.place, key.value, _KEY_SECONDS, labels=stored.labels)
         return await self._answer(request, stored, stream)
 
     async def _begin(self, stored: Stored, order: Order) -> Stored:
@@ -162,7 +163,8 @@ class Durable:
         try:
             seed = worker.generation.order.seed
             order = dataclasses.replace(order, seed=seed, caller=permit.caller.dump())
-            stored = dataclasses.replace(stored, order=order.dump(), body=worker.body())
+            labels = (*stored.labels, *worker.generation.labels)
+            stored = dataclasses.replace(stored, order=order.dump(), body=worker.body(), labels=labels)
             await self._background.start(stored, worker)
         except BaseException:
             await permit.settle(0)

@@ -21,12 +21,13 @@ from decoders.core.errors import (
     InvalidOutput,
     InvalidRequest,
     LongThinkError,
+    NotKept,
     UnknownModel,
 )
 from server.admission.refusals import Forbidden, RateLimited, Unauthorized
 from server.connections import ClientLeft, Refused
 from server.report import Cancelled, Failed, Gone
-from server.store.base import StoreUnavailable
+from server.store.base import Purged, StoreUnavailable
 
 _LONGEST = 1000
 
@@ -55,6 +56,8 @@ _OTHERS: Mapping[type[LongThinkError], tuple[int, str]] = {
     Cancelled: (409, "response_cancelled"),
     Unauthorized: (401, "invalid_api_key"),
     ClientLeft: (CLIENT_LEFT, "client_closed_request"),
+    Purged: (404, "model_not_found"),
+    NotKept: (409, "contribution_not_kept"),
     StoreUnavailable: (503, "store_unavailable"),
     Refused: (503, "overloaded"),
     EngineUnavailable: (503, "engine_unavailable"),

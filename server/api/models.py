@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from decoders import registry
+from server.admission.caller import Caller
 from server.api.openapi import ERRORS
 from server.service import Service
 
@@ -33,10 +34,13 @@ def router(service: Service, created: int) -> APIRouter:
         return {**entry(base, decoder), "id": alias, "parent": base}
 
     @routes.get("/v1/models", response_class=Response)
-    async def list_models() -> Response:
-        """All models, each with all decoders as `model:decoder`, and the aliases."""
+    async def list_models(request: Request) -> Response:
+        """All models, each with all decoders as `model:decoder`, the aliases, and tenants that the key may use."""
+        allowed = Caller.of(request).terms.models
         data = [entry(name, decoder) for name in service.models for decoder in (None, *registry())]
         data += [named(name) for name in service.aliases]
+        tenants = [name for name in service.models.tenants() if allowed is None or name in allowed]
+        data += [{**entry(name, None), "parent": service.models.base(name)} for name in tenants]
         return _json({"object": "list", "data": data})
 
     @routes.get("/v1/models/{model:path}", response_class=Response, responses={404: ERRORS[404]})

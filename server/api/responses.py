@@ -65,13 +65,15 @@ class _Responses:
         """Whatever the request asks for."""
         asked, stream = ResponsesRequest.parse(sent), bool(sent.get("stream"))
         given = items(asked.input)
+        context, labels = await self._context(request, asked.previous_response_id)
         stored = Stored(
             named(PREFIXES[_PATH] + uuid.uuid4().hex),
             b"",
             tuple(map(orjson.dumps, given)),
-            await self._context(request, asked.previous_response_id),
+            context,
             bool(asked.background),
             owner=owner(request),
+            labels=labels,
         )
         if asked.background or asked.allow_training or IDEMPOTENCY_KEY in request.headers:
             return await self._durable.create(request, stored, sent, asked)
@@ -84,10 +86,10 @@ class _Responses:
             return self._desk.stream(told, writer.failure)
         return await self._desk.whole(request, _whole(told, writer))
 
-    async def _context(self, request: Request, previous: str | None) -> tuple[bytes, ...]:
-        """All items of the conversation that ends with this response."""
+    async def _context(self, request: Request, previous: str | None) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+        """All items of the conversation that ends with this response, and the labels that it has."""
         if previous is None:
-            return ()
+            return (), ()
         param, found = "previous_response_id", await self._store.get(previous)
         if found is None or found.owner != owner(request) or not previous.startswith(PREFIXES[_PATH]):
             message = f"there is no response {previous[:80]!r} here"
@@ -95,14 +97,15 @@ class _Responses:
         body = orjson.loads(found.body)
         if body["status"] not in ("completed", "incomplete"):
             raise InvalidRequest(f"the response {previous} is {body['status']}", param=param)
-        return (*found.context, *found.input, *map(orjson.dumps, body["output"]))
+        return (*found.context, *found.input, *map(orjson.dumps, body["output"])), found.labels
 
     async def _told(self, stored: Stored | None, report: Report, writer: ResponseWriter) -> AsyncGenerator[bytes, None]:
         """The events for the client that waits; the response is stored before it reads the last one."""
         async with aclosing(tell(report, writer)) as told:
             async for data in told:
                 if stored is not None and writer.done:
-                    await self._store.put(dataclasses.replace(stored, body=writer.body(), done=True))
+                    labels = (*stored.labels, *report.labels)
+                    await self._store.put(dataclasses.replace(stored, body=writer.body(), done=True, labels=labels))
                 yield data
 
 

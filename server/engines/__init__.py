@@ -26,7 +26,7 @@ async def _embedded(options: ModelOptions) -> Engines:
             f"no model at {folder}: a folder with the config.json of a Hugging Face checkpoint is needed"
         )
     engine = import_module("server.engines.embedded").EmbeddedEngine(
-        folder, model=options.name, **options.embedded.model_dump()
+        folder, model=options.name, tenants=options.tenants, **options.embedded.model_dump()
     )
     await engine.start()
     return {options.name: engine}
@@ -63,6 +63,7 @@ _FACTORIES: Mapping[str, Callable[[ModelOptions], Awaitable[Engines]]] = {
 }
 
 NAMES = tuple(_FACTORIES)
+_TENANTED = ("embedded", "vllm")
 
 
 async def open_engines(options: ModelOptions) -> Engines:
@@ -71,4 +72,6 @@ async def open_engines(options: ModelOptions) -> Engines:
     Most entries make one; an upstream makes one for each model it has, vLLM one more for each LoRA adapter. Raises
     `ValueError` or `OSError` with a message for the operator, `EngineUnavailable` where a model cannot be loaded.
     """
+    if options.tenants is not None and options.kind not in _TENANTED:
+        raise ValueError(f"--tenants: the engine {options.kind} has none, only {' and '.join(_TENANTED)}")
     return await _FACTORIES[options.kind](options)

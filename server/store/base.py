@@ -21,6 +21,10 @@ class LeaseLost(LongThinkError):
     """Somebody else holds the run now, or it has been deleted: nothing was written."""
 
 
+class Purged(LongThinkError):
+    """What this belongs to was purged: nothing was kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A response as it is kept, everything in it as JSON.
@@ -38,6 +42,8 @@ class Stored:
     owner: str = ""
     order: bytes = b""
     """What any replica needs to work on it; empty for responses that are never resumed."""
+    labels: tuple[str, ...] = ()
+    """Whose it is besides, such as tenants whose models had a part in it: see `Store.purge`."""
 
     @property
     def size(self) -> int:
@@ -97,11 +103,17 @@ class Runs(Protocol):
     """Whether what is kept outlives this process, so that others can go on with it."""
 
     async def put(self, response: Stored) -> None:
-        """Keep a response that is done when it is kept: no lease, no logs. It replaces any other of this id."""
+        """Keep a response that is done when it is kept: no lease, no logs. It replaces any other of this id.
+
+        `Purged` where nothing of its labels is kept any more.
+        """
         ...
 
     async def create(self, response: Stored, holder: str) -> Lease:
-        """Keep a new run; nobody is told of it before this has returned. `LeaseLost` where the id is taken."""
+        """Keep a new run; nobody is told of it before this has returned.
+
+        `LeaseLost` where the id is taken, `Purged` where nothing of its labels is kept any more.
+        """
         ...
 
     async def get(self, id: str) -> Stored | None:
@@ -181,13 +193,19 @@ class Values(Protocol):
         """What is kept under a key."""
         ...
 
-    async def keep(self, key: str, value: bytes, seconds: float, *, new: bool = False) -> bool:
-        """Keep a value; with `new` only where there is none, and the answer says whether it was kept."""
+    async def keep(
+        self, key: str, value: bytes, seconds: float, *, new: bool = False, labels: Sequence[str] = ()
+    ) -> bool:
+        """Keep a value; with `new` only where there is none, and the answer says whether it was kept. `Purged`."""
         ...
 
     async def forget(self, key: str) -> None:
         """Forget a value."""
         ...
+
+
+PURGED_SECONDS = 30 * 86_400.0
+"""How long a store remembers what it must not keep; no run lives that long."""
 
 
 class Counters(Protocol):
@@ -210,6 +228,13 @@ class Store(Runs, Values, Counters, Protocol):
 
     lease_seconds: float
     """How long a lease lives without being renewed."""
+
+    async def purge(self, label: str) -> int:
+        """Forget every response and value with this label, and keep none from now on; how many there were.
+
+        Runs that go on lose their leases. A label is never used again: `Purged` tells whoever was late, for a month.
+        """
+        ...
 
     async def ready(self) -> bool:
         """Whether the store can be reached."""

@@ -9,6 +9,7 @@ from math import inf
 
 from server.store import windows
 from server.store.base import Lease, LeaseLost, Limit, Renewal, Stored, Taken
+from server.store.labels import Labels
 from server.store.signals import Bell, Bells
 
 TIDY_SECONDS = 10.0
@@ -29,7 +30,7 @@ class _Run:
     entries: list[bytes] = field(default_factory=list)
 
 
-class _Runs:
+class _Runs(Labels):
     """At most `limit` responses that are done and `max_bytes` bytes, each for `seconds` after its end."""
 
     def __init__(
@@ -44,11 +45,13 @@ class _Runs:
 
     async def put(self, response: Stored) -> None:
         """Keep a response that is done."""
+        self._refuse(response.labels)
         await self.delete(response.id)
         self._keep(_Run(replace(response, done=True), since=self._clock()))
 
     async def create(self, response: Stored, holder: str) -> Lease:
         """Keep a new run."""
+        self._refuse(response.labels)
         if response.id in self._runs:
             raise LeaseLost(f"there is a run {response.id} already")
         response = replace(response, done=False)
@@ -205,25 +208,28 @@ class _Runs:
         self._bells.ring(id)
 
 
-class _Values:
+class _Values(Labels):
     """At most `max_bytes` bytes; the first kept are the first forgotten."""
 
     def __init__(self, max_bytes: int, clock: Callable[[], float]) -> None:
         self._most, self._now = max_bytes, clock
-        self._values: dict[str, tuple[bytes, float]] = {}
+        self._values: dict[str, tuple[bytes, float, frozenset[str]]] = {}
         self._taken = 0
 
     async def value(self, key: str) -> bytes | None:
         """What is kept under a key."""
-        value, ends = self._values.get(key, (None, 0.0))
+        value, ends, _ = self._values.get(key, (None, 0.0, None))
         return value if self._now() < ends else None
 
-    async def keep(self, key: str, value: bytes, seconds: float, *, new: bool = False) -> bool:
+    async def keep(
+        self, key: str, value: bytes, seconds: float, *, new: bool = False, labels: Sequence[str] = ()
+    ) -> bool:
         """Keep a value."""
+        self._refuse(labels)
         if new and await self.value(key) is not None:
             return False
         await self.forget(key)
-        self._values[key] = (value, self._now() + seconds)
+        self._values[key] = (value, self._now() + seconds, frozenset(labels))
         self._taken += len(key) + len(value)
         while self._taken > self._most:
             await self.forget(next(iter(self._values)))
@@ -235,7 +241,7 @@ class _Values:
             self._taken -= len(key) + len(self._values.pop(key)[0])
 
     async def _tidy_values(self) -> None:
-        for key in [key for key, (_, ends) in self._values.items() if ends <= self._now()]:
+        for key in [key for key, (_, ends, _) in self._values.items() if ends <= self._now()]:
             await self.forget(key)
 
 
@@ -270,6 +276,17 @@ class MemoryStore(_Runs, _Values):
     async def give_back(self, wanted: Sequence[tuple[Limit, int]], time: float) -> None:
         """Return amounts to their windows."""
         windows.give_back(wanted, self._used, time, self._clock())
+
+    async def purge(self, label: str) -> int:
+        """Forget what has a label."""
+        self._purged |= {label}
+        runs = [id for id, run in self._runs.items() if label in run.response.labels]
+        values = [key for key, (_, _, labels) in self._values.items() if label in labels]
+        for id in runs:
+            self._drop(id)
+        for key in values:
+            await self.forget(key)
+        return len(runs) + len(values)
 
     async def ready(self) -> bool:
         """Always."""

@@ -6,6 +6,7 @@ The module needs torch and is imported only when it is chosen.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from decoders.core.errors import EngineUnavailable
 from server.engines.embedded.backend import Integers, Logits, affordable
-from server.engines.embedded.checkpoint import Checkpoint, Settings
+from server.engines.embedded.checkpoint import Checkpoint, Settings, Weights, weights
 from server.engines.embedded.export import Shape
+from server.engines.embedded.models import Models, Tenants
 
 _BUDGET = 8 << 30
 """Bytes for the cache; on a GPU half of what the weights leave free, if that is less."""
@@ -28,6 +30,7 @@ class TorchBackend:
     """
 
     continues_batches = True
+    mixes = False
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class TorchBackend:
         context: int,
         threads: int | None = None,
         model: Any = None,
+        tenants: Tenants | None = None,
     ) -> None:
         if reason := _refusal(checkpoint.config):
             raise EngineUnavailable(f"{checkpoint.folder} cannot be served: {reason}")
@@ -58,6 +62,10 @@ class TorchBackend:
         layers = int(checkpoint.config["num_hidden_layers"])
         self._layers = [_SlotLayer(self.slots, context) for _ in range(layers)]
         self._cache = Cache(layers=list(self._layers))
+        self._parameters = dict(self._model.named_parameters())
+        base = {name: parameter.data for name, parameter in self._parameters.items()} if tenants else {}
+        self._models = Models(base, self._placed, tenants, weights(checkpoint.folder) if tenants else {})
+        self._models.check()
 
     @torch.inference_mode()
     def forward(self, first: int, ids: Integers, past: Integers, counts: Integers) -> Logits:
@@ -96,6 +104,30 @@ class TorchBackend:
             kept = cache[one, :, :length].clone()
             cache[one, :, :length] = cache[other, :, :length]
             cache[other, :, :length] = kept
+
+    @torch.inference_mode()
+    def wipe(self, slot: int, begin: int, end: int) -> None:
+        """See `Backend.wipe`."""
+        for cache in self._tensors():
+            cache[slot, :, begin:end] = 0
+
+    def select(self, tenant: str) -> None:
+        """See `Backend.select`."""
+        changed = self._models.of(tenant)
+        for name, tensor in {**self._models.of(""), **changed}.items():
+            self._parameters[name].data = tensor
+
+    def assign(self, tenants: Sequence[str]) -> None:
+        """See `Backend.assign`."""
+        raise NotImplementedError("rows of several tenants cannot be mixed here")
+
+    def renew(self) -> None:
+        """See `Backend.renew`."""
+        self.select("")
+        self._models.forget()
+
+    def _placed(self, changed: Weights) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(weight).to(self._device, self._dtype) for name, weight in changed.items()}
 
     def _tensors(self) -> list[torch.Tensor]:
         return [cache for layer in self._layers for cache in (layer.keys, layer.values) if cache is not None]

@@ -80,13 +80,17 @@ def refusal(config: Settings, context: int) -> str | None:
     return None
 
 
-def export(checkpoint: Checkpoint, context: int) -> Exported:
-    """Raises `UnsupportedCheckpoint`, naming what the exporter cannot write."""
+def export(checkpoint: Checkpoint, context: int, read: Weights | None = None) -> Exported:
+    """The graph of a checkpoint, or of other weights `read` for it.
+
+    Raises `UnsupportedCheckpoint`, naming what the exporter cannot write.
+    """
     if reason := refusal(checkpoint.config, context):
         raise UnsupportedCheckpoint(f"{checkpoint.folder} cannot be exported: {reason}")
     shape = Shape.of(checkpoint.config)
     try:
-        builder = _Builder(shape, weights(checkpoint.folder), float(checkpoint.config["rms_norm_eps"]))
+        found = weights(checkpoint.folder) if read is None else read
+        builder = _Builder(shape, found, float(checkpoint.config["rms_norm_eps"]))
         builder.model(inverse_frequencies(rope(checkpoint.config), shape.head), context)
     except KeyError as error:
         raise UnsupportedCheckpoint(f"{checkpoint.folder} has no tensor {error}") from error

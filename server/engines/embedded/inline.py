@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from decoders.core.engine import Chunk
-from decoders.core.errors import EngineError, EngineUnavailable
+from decoders.core.errors import EngineError, EngineUnavailable, LongThinkError
 from server.engines.embedded.backend import Backend
 from server.engines.embedded.batcher import Batcher
 from server.engines.embedded.sequence import Sequence, Stream
@@ -30,7 +30,7 @@ class Inline(Batcher):
         super().__init__(backend, words, **options)
         self.error: EngineError | None = None
         """Why no more calls are taken."""
-        self._held: dict[tuple[int, int], list[Chunk]] = {}
+        self._chunks: dict[tuple[int, int], list[Chunk]] = {}
         self._calls = self._ended = 0
         self._driver: asyncio.Task[None] | None = None
 
@@ -47,7 +47,7 @@ class Inline(Batcher):
         """Free what the sequences hold before the next step."""
         for sequence in sequences:
             sequence.cancelled = True
-            self._held.pop((id(sequence.stream), sequence.index), None)
+            self._chunks.pop((id(sequence.stream), sequence.index), None)
 
     def forget(self) -> None:
         """Reuse nothing that was computed until now, because the weights have changed. Only between calls."""
@@ -78,12 +78,15 @@ class Inline(Batcher):
             quiet = quiet + 1 if self._calls == seen else 0
             seen = self._calls
 
-    def _post(self, stream: Stream, chunk: Chunk) -> None:
-        key = (id(stream), chunk.index)
-        self._held.setdefault(key, []).append(chunk)
+    def _post(self, stream: Stream, item: Chunk | LongThinkError) -> None:
+        if isinstance(item, LongThinkError):
+            stream.push(item)
+            return
+        key, chunk = (id(stream), item.index), item
+        self._chunks.setdefault(key, []).append(chunk)
         if chunk.finish is not None:
             self._ended += 1
-            stream.push(_whole(self._held.pop(key)))
+            stream.push(_whole(self._chunks.pop(key)))
 
     def _end(self, error: EngineError) -> None:
         held = [owner for owner in self._slots.owners if owner is not None]

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from decoders.core.engine import Chunk
-from decoders.core.errors import EngineError, EngineUnavailable
+from decoders.core.errors import EngineError, EngineUnavailable, LongThinkError
 from server.engines.embedded.backend import Backend
 from server.engines.embedded.batcher import Batcher
 from server.engines.embedded.sequence import Sequence, Stream
@@ -19,7 +20,8 @@ from server.engines.embedded.tokenizer import ChatTokenizer
 
 _LOG = logging.getLogger(__name__)
 
-Letter = tuple[Stream, Chunk | EngineError]
+Letter = tuple[Stream, Chunk | LongThinkError]
+Job = tuple[Callable[[], None], Future[None]]
 
 
 class Scheduler(Batcher):
@@ -30,7 +32,7 @@ class Scheduler(Batcher):
         self.error: EngineError | None = None
         """Why no more calls are taken."""
         self._mail: dict[asyncio.AbstractEventLoop, list[Letter]] = {}
-        self._inbox: SimpleQueue[list[Sequence] | None] = SimpleQueue()
+        self._inbox: SimpleQueue[list[Sequence] | Job | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="embedded-engine", daemon=True)
         self._thread.start()
@@ -47,6 +49,15 @@ class Scheduler(Batcher):
         for sequence in sequences:
             sequence.cancelled = True
         self._inbox.put([])
+
+    def do(self, work: Callable[[], None]) -> Future[None]:
+        """Have something done by the thread, between two steps."""
+        done: Future[None] = Future()
+        with self._lock:
+            if self.error is not None:
+                raise EngineUnavailable(str(self.error))
+            self._inbox.put((work, done))
+        return done
 
     def close(self) -> None:
         """End the thread; what runs gets `EngineUnavailable`."""
@@ -74,12 +85,16 @@ class Scheduler(Batcher):
                 arrived = self._inbox.get(block=idle)
                 if arrived is None:
                     return False
-                self._waiting.extend(arrived)
-                idle = idle and not arrived
+                if isinstance(arrived, tuple):
+                    _finish(*arrived)
+                    idle = False
+                else:
+                    self._waiting.extend(arrived)
+                    idle = idle and not arrived
         except Empty:
             return True
 
-    def _post(self, stream: Stream, item: Chunk | EngineError) -> None:
+    def _post(self, stream: Stream, item: Chunk | LongThinkError) -> None:
         self._mail.setdefault(stream.loop, []).append((stream, item))
 
     def _deliver(self) -> None:
@@ -94,12 +109,27 @@ class Scheduler(Batcher):
         with self._lock:
             self.error = self.error or error
             while not self._inbox.empty():
-                self._waiting.extend(self._inbox.get() or [])
+                arrived = self._inbox.get()
+                if isinstance(arrived, tuple):
+                    arrived[1].set_exception(EngineUnavailable(str(self.error)))
+                else:
+                    self._waiting.extend(arrived or [])
         held = [owner for owner in self._slots.owners if owner is not None]
         for stream in {id(s.stream): s.stream for s in [*held, *self._waiting]}.values():
             self._post(stream, error if stream.started else EngineUnavailable(str(error)))
         self._waiting.clear()
         self._deliver()
+
+
+def _finish(work: Callable[[], None], done: Future[None]) -> None:
+    try:
+        work()
+    except Exception as error:
+        done.set_exception(error)
+        if not isinstance(error, LongThinkError):
+            raise
+    else:
+        done.set_result(None)
 
 
 def _push(letters: list[Letter]) -> None:

@@ -6,12 +6,14 @@ Rule: the engine thread owns a sequence; the event loop only reads what the stre
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import deque
 
 import numpy as np
+from numpy.typing import NDArray
 
 from decoders.core.engine import Chunk, Finish, TokenLogprob
-from decoders.core.errors import EngineError
+from decoders.core.errors import LongThinkError
 from decoders.core.messages import Sampling
 from server.engines.embedded.detokenizer import Detokenizer
 from server.engines.embedded.sampler import Draw
@@ -25,10 +27,10 @@ class Stream:
         self.loop = asyncio.get_running_loop()
         self.started = False
         """Whether a chunk was made."""
-        self._items: deque[Chunk | EngineError] = deque()
+        self._items: deque[Chunk | LongThinkError] = deque()
         self._reader: asyncio.Future[None] | None = None
 
-    def push(self, item: Chunk | EngineError) -> None:
+    def push(self, item: Chunk | LongThinkError) -> None:
         """Called in the loop's thread."""
         self._items.append(item)
         if self._reader is not None and not self._reader.done():
@@ -40,8 +42,8 @@ class Stream:
             self._reader = self.loop.create_future()
             await self._reader
         item = self._items.popleft()
-        if isinstance(item, EngineError):
-            raise type(item)(str(item))
+        if isinstance(item, LongThinkError):
+            raise copy.copy(item)  # others may get the same one, and each raising writes into it
         return item
 
 
@@ -63,6 +65,7 @@ class Sequence:
         "row",
         "sampling",
         "stream",
+        "tenant",
         "thinking",
     )
 
@@ -75,7 +78,10 @@ class Sequence:
         eos: frozenset[int],
         words: ChatTokenizer,
         stream: Stream,
+        tenant: str = "",
     ) -> None:
+        self.tenant = tenant
+        """Whose weights it is computed with; empty for the base's."""
         self.prompt = np.array(encoded.ids, np.int32)
         self.thinking = encoded.thinking
         self.sampling, self.index, self.limit, self.stream = sampling, index, limit, stream
@@ -89,6 +95,10 @@ class Sequence:
         self.cancelled = False
         self._eos = eos
         self._text = Detokenizer(words.words, sampling.stop, words.unsettled, encoded.before)
+
+    def resume(self, computed: NDArray[np.int32]) -> None:
+        """Begin again later where it stands: the tokens `computed`, and the one that the next step would take."""
+        self.prompt = np.append(computed, np.int32(self.input))
 
     def accept(self, id: int, logprobs: tuple[TokenLogprob, ...]) -> Chunk:
         """Take a token that was drawn and make the chunk that tells of it; sets `finish` with the last one."""

@@ -32,6 +32,9 @@ class Slots:
         self.reuse = reuse
         self._tokens: NDArray[np.int32] = np.zeros((backend.slots, backend.capacity), np.int32)
         self._used: Integers = np.zeros(backend.slots, np.int64)
+        self._reach: Integers = np.zeros(backend.slots, np.int64)
+        """How far each slot was ever written: what was moved away or cut off still lies there."""
+        self._tenants: NDArray[np.object_] = np.full(backend.slots, "", object)
         self._tick = 0
 
     @property
@@ -39,19 +42,22 @@ class Slots:
         """Slots that a new sequence can have."""
         return len(self.owners) - self.busy
 
-    def longest(self, prompt: NDArray[np.int32]) -> tuple[int, int]:
+    def longest(self, sequence: Sequence) -> tuple[int, int]:
         """The slot that shares the longest beginning with the prompt, and how much of it is worth reusing."""
+        prompt = sequence.prompt
         most = len(prompt) - 1
         if not self.reuse or most < 1:
             return 0, 0
         same = self._tokens[:, :most] == prompt[:most]
         shared = np.minimum(np.where(same.all(axis=1), most, same.argmin(axis=1)), self.lengths)
+        # the same tokens under other weights are other keys and values
+        shared = np.where(self._tenants == sequence.tenant, shared, 0)
         row = int(shared.argmax())
         return (row, int(shared[row])) if worth(int(shared[row]), len(prompt)) else (row, 0)
 
     def claim(self, sequence: Sequence) -> None:
         """Give the sequence a slot at the end of those being prefilled, with as much of its prompt as is known."""
-        source, shared = self.longest(sequence.prompt)
+        source, shared = self.longest(sequence)
         place, victim = self.busy, self._victim()
         self._tick += 1
         self._used[source] = self._tick if shared else self._used[source]
@@ -65,18 +71,21 @@ class Slots:
                 self._copy(source, place, shared)
         self.lengths[place] = shared
         self.owners[place] = sequence
+        self._tenants[place] = sequence.tenant
         sequence.row, sequence.cached = place, shared
         self.busy += 1
 
     def append(self, first: int, ids: Integers, counts: Integers) -> None:
         """Note tokens that the backend has just taken, right-padded as there."""
+        part = slice(first, first + len(ids))
+        self._reach[part] = np.maximum(self._reach[part], self.lengths[part] + ids.shape[1])
         if ids.shape[1] == 1:
             rows = np.arange(first, first + len(ids))
             self._tokens[rows, self.lengths[rows]] = ids[:, 0]
         else:
             for row, (values, count) in enumerate(zip(ids, counts, strict=True), first):
                 self._tokens[row, self.lengths[row] : self.lengths[row] + count] = values[:count]
-        self.lengths[first : first + len(ids)] += counts
+        self.lengths[part] += counts
 
     def lead(self, sequence: Sequence) -> None:
         """Move a sequence to the front of those being prefilled."""
@@ -101,6 +110,20 @@ class Slots:
         self._tick += 1
         self._used[self.busy] = self._tick
 
+    def computed(self, sequence: Sequence) -> NDArray[np.int32]:
+        """The tokens that a sequence's slot holds."""
+        return self._tokens[sequence.row, : self.lengths[sequence.row]].copy()
+
+    def forget_tenants(self) -> None:
+        """Leave nothing of what was computed with tenants' weights; no sequence of a tenant may have a slot."""
+        theirs = self._tenants != ""
+        self.lengths[theirs], self._tenants[theirs] = 0, ""
+        for slot, (kept, reach) in enumerate(zip(self.lengths, self._reach, strict=True)):
+            if reach > kept:
+                self._backend.wipe(slot, int(kept), int(reach))
+                self._tokens[slot, kept:] = 0
+        self._reach = self.lengths.copy()
+
     def _victim(self) -> int:
         """An empty slot, or the one that was used the longest ago."""
         return self.busy + int(np.where(self.lengths[self.busy :] == 0, -1, self._used[self.busy :]).argmin())
@@ -109,7 +132,9 @@ class Slots:
         if source != target and length:
             self._backend.copy(source, target, length)
             self._tokens[target, :length] = self._tokens[source, :length]
+            self._reach[target] = max(self._reach[target], length)
         self.lengths[target] = length
+        self._tenants[target] = self._tenants[source]
 
     def _exchange(self, one: int, other: int) -> None:
         if one == other:
@@ -122,7 +147,9 @@ class Slots:
         else:
             self._backend.swap(one, other, max(sizes))
             self._tokens[[one, other], : max(sizes)] = self._tokens[[other, one], : max(sizes)]
+            self._reach[[one, other]] = np.maximum(self._reach[[one, other]], max(sizes))
             self.lengths[[one, other]] = self.lengths[[other, one]]
+            self._tenants[[one, other]] = self._tenants[[other, one]]
         self._used[[one, other]] = self._used[[other, one]]
         self.owners[one], self.owners[other] = self.owners[other], self.owners[one]
         for row in (one, other):

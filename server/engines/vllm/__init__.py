@@ -35,6 +35,6 @@ async def start(options: ModelOptions) -> Mapping[str, Engine]:
     with warnings.catch_warnings():
         # What vLLM's modules say about the versions of their own dependencies is not the operator's to mend.
         warnings.simplefilter("ignore")
-        arguments = import_module("server.engines.vllm.arguments").read(options.vllm, options.model)
+        arguments = import_module("server.engines.vllm.arguments").read(options.vllm, options.model, options.tenants)
         engines: Mapping[str, Engine] = await import_module("server.engines.vllm.core").load(arguments, options.name)
     return engines

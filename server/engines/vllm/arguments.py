@@ -47,9 +47,11 @@ class Arguments:
     front_end: Any
     adapters: Mapping[str, str]
     """Folders or hub names of LoRA adapters, by the name under which each is served."""
+    tenants: Path | None = None
+    """A folder of LoRA adapters that come and go."""
 
 
-def read(options: Mapping[str, Any], model: str | None) -> Arguments:
+def read(options: Mapping[str, Any], model: str | None, tenants: Path | None = None) -> Arguments:
     """Raises `ValueError` naming the argument that vLLM does not know or whose value is wrong."""
     folder = Path(model or SHIPPED)
     given = {name.partition(".")[0].replace("-", "_") for name in options}
@@ -65,7 +67,10 @@ def read(options: Mapping[str, Any], model: str | None) -> Arguments:
     adapters = {module.name: module.path for module in parsed.lora_modules or ()}
     if adapters and not parsed.enable_lora:
         raise ValueError("--vllm.lora-modules needs --vllm.enable-lora")
-    return Arguments(AsyncEngineArgs.from_cli_args(parsed), folder if folder.is_dir() else None, parsed, adapters)
+    if tenants is not None and not parsed.enable_lora:
+        raise ValueError("--tenants needs --vllm.enable-lora")
+    engine = AsyncEngineArgs.from_cli_args(parsed)
+    return Arguments(engine, folder if folder.is_dir() else None, parsed, adapters, tenants)
 
 
 def _parser() -> Any:

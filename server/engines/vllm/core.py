@@ -17,6 +17,7 @@ from decoders.core.engine import Engine
 from decoders.core.errors import EngineUnavailable
 from server.engines.vllm.arguments import Arguments
 from server.engines.vllm.engine import VllmEngine
+from server.engines.vllm.tenants import LoraTenants
 
 
 class Core:
@@ -27,8 +28,10 @@ class Core:
         self.arguments = arguments
         self.users = 0
         self.by_priority: bool = llm.scheduler_config.policy == "priority"
+        self.tenants: LoraTenants | None = None
         self._closed = False
         self._calls: set[asyncio.Event] = set()
+        self._ended: set[int] = set()
         self._numbers = itertools.count()
 
     @property
@@ -62,7 +65,7 @@ class Core:
                 # All of them wake the reader through one event: once a step, not once a completion.
                 collector.ready = arrived
                 waiting[index] = collector
-            async with aclosing(self._drain(waiting, arrived)) as drained:
+            async with aclosing(self._drain(waiting, arrived, adapter)) as drained:
                 async for index, output in drained:
                     yield index, output
             complete = True
@@ -70,6 +73,18 @@ class Core:
             self._calls.discard(arrived)
             if not complete and self.alive:
                 await self.llm.abort(names)
+
+    async def forget_departed(self) -> None:
+        """End the calls of tenants that are gone, and have vLLM forget their adapters and all that it has computed."""
+        if self.tenants is None or not self.tenants.gone:
+            return
+        gone, self.tenants.gone = self.tenants.gone, {}
+        self._ended |= {request.lora_int_id for request in gone.values()}
+        for arrived in self._calls:
+            arrived.set()
+        for request in gone.values():
+            await self.llm.remove_lora(request.lora_int_id)
+        await self.llm.reset_prefix_cache()
 
     async def aclose(self) -> None:
         """Give up one use; the last one ends vLLM, and what runs gets `EngineUnavailable`."""
@@ -84,7 +99,9 @@ class Core:
             llm.output_handler.cancel()  # it would report the end of the process as a failure
         await asyncio.to_thread(llm.shutdown)
 
-    async def _drain(self, waiting: dict[int, Any], arrived: asyncio.Event) -> AsyncGenerator[tuple[int, Any], None]:
+    async def _drain(
+        self, waiting: dict[int, Any], arrived: asyncio.Event, adapter: Any
+    ) -> AsyncGenerator[tuple[int, Any], None]:
         while waiting:
             # Scanned without a pause, so that whatever comes later sets the event again.
             found = [(i, output) for i, collector in waiting.items() if (output := collector.get_nowait()) is not None]
@@ -97,6 +114,8 @@ class Core:
                 arrived.clear()
             if self._closed:
                 raise EngineUnavailable("vLLM was closed")
+            if adapter is not None and adapter.lora_int_id in self._ended:
+                raise LoraTenants.ended(adapter.lora_name.partition("/")[0])
 
 
 async def load(arguments: Arguments, model: str) -> dict[str, Engine]:
@@ -118,6 +137,8 @@ async def load(arguments: Arguments, model: str) -> dict[str, Engine]:
             except Exception as error:
                 raise ValueError(f"--vllm.lora-modules: {name} cannot be loaded from {path}: {error}") from error
             engines[name] = VllmEngine(core, name, adapter)
+        if arguments.tenants is not None:
+            core.tenants = LoraTenants(arguments.tenants, LoRARequest, len(arguments.adapters) + 1)
     except BaseException:
         core.llm.shutdown()
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -14,10 +15,11 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from decoders.core.engine import Chunk, Feature
-from decoders.core.errors import EngineError, EngineUnavailable, InvalidRequest, LongThinkError
+from decoders.core.errors import EngineError, EngineUnavailable, InvalidRequest, LongThinkError, UnknownModel
 from decoders.core.messages import Prompt, Sampling
 from server.engines.embedded.checkpoint import Checkpoint
 from server.engines.limits import check, room
+from server.engines.tenants.adapters import Adapters
 from server.engines.vllm.prompts import Renderer
 from server.engines.vllm.replies import Parsers
 
@@ -94,6 +96,56 @@ class VllmEngine:
     async def aclose(self) -> None:
         """Leave vLLM, which ends with the last of its engines."""
         await self._core.aclose()
+
+    @property
+    def departed(self) -> frozenset[str]:
+        """Labels of tenants that were served once."""
+        return frozenset() if self._source is None else self._source.departed
+
+    def tenants(self) -> list[str]:
+        """The tenants whose adapters are served over this model."""
+        return [] if self._source is None else self._source.names()
+
+    def tenant(self, name: str) -> VllmEngine:
+        """The engine of one tenant. Raises `UnknownModel`."""
+        self.tenant_label(name)
+        return _TenantEngine(self._core, f"{self.model}@{name}", name)
+
+    def tenant_label(self, name: str) -> str:
+        """What is kept of a tenant is kept under this. Raises `UnknownModel`."""
+        if self._source is None:
+            raise UnknownModel(f"{self.model} has no tenants", param="model")
+        return self._source.label(name)
+
+    async def delete_tenant(self, name: str) -> None:
+        """Take a tenant out for good; its calls end with `UnknownModel`, which is also raised where there is none."""
+        self.tenant_label(name)
+        assert self._core.tenants is not None
+        await asyncio.to_thread(self._core.tenants.delete, name)
+        await self._core.forget_departed()
+
+    @property
+    def _source(self) -> Adapters | None:
+        """Only the base has tenants, its adapters have none."""
+        return None if self._core.tenants is None or self._adapter is not None else self._core.tenants.source
+
+
+class _TenantEngine(VllmEngine):
+    """The adapter is looked up at each call: it may have been replaced or deleted since."""
+
+    def __init__(self, core: Core, model: str, tenant: str) -> None:
+        super().__init__(core, model)
+        core.users -= 1  # it is not closed by anybody
+        self._tenant = tenant
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        """See `VllmEngine.generate`; raises `UnknownModel` when the tenant is gone, also in the middle."""
+        assert self._core.tenants is not None
+        self._adapter = self._core.tenants.request(self._tenant)
+        await self._core.forget_departed()
+        async with aclosing(super().generate(prompt, sampling)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
 
 def _parameters(sampling: Sampling, index: int, limit: int, request: Any | None) -> Any:

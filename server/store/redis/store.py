@@ -13,7 +13,19 @@ import random
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
-from server.store.base import Lease, LeaseLost, Limit, Renewal, Stored, StoreUnavailable, Taken
+import orjson
+
+from server.store.base import (
+    PURGED_SECONDS,
+    Lease,
+    LeaseLost,
+    Limit,
+    Purged,
+    Renewal,
+    Stored,
+    StoreUnavailable,
+    Taken,
+)
 from server.store.packing import pack, unpack
 from server.store.redis.client import Client
 from server.store.redis.listener import Listener
@@ -57,7 +69,7 @@ class RedisStore:
 
     async def create(self, response: Stored, holder: str) -> Lease:
         """Keep a new run."""
-        if not await self._keep(response, holder, ""):
+        if await self._keep(response, holder, "") == 0:
             raise LeaseLost(f"there is a run {response.id} already")
         return Lease(response.id, holder, 1)
 
@@ -158,9 +170,12 @@ class RedisStore:
         found = await self._client.command("GET", self._key("value", key))
         return None if found is None else bytes(found)
 
-    async def keep(self, key: str, value: bytes, seconds: float, *, new: bool = False) -> bool:
+    async def keep(
+        self, key: str, value: bytes, seconds: float, *, new: bool = False, labels: Sequence[str] = ()
+    ) -> bool:
         """Keep a value."""
-        return bool(await self._client.script("value", key, value, _milliseconds(seconds), "NX" if new else ""))
+        how = _milliseconds(seconds), "NX" if new else "", orjson.dumps(labels)
+        return bool(_unless_purged(await self._client.script("value", key, value, *how), labels))
 
     async def forget(self, key: str) -> None:
         """Forget a value."""
@@ -183,6 +198,10 @@ class RedisStore:
         returned = [part for limit, amount in wanted for part in (limit.key, limit.seconds, amount)]
         await self._client.script("give_back", round(time * MICRO), *returned)
 
+    async def purge(self, label: str) -> int:
+        """Forget what has a label."""
+        return int(await self._client.script("purge", label, _milliseconds(PURGED_SECONDS)))
+
     async def ready(self) -> bool:
         """Whether Redis answers."""
         try:
@@ -199,7 +218,7 @@ class RedisStore:
     def _key(self, kind: str, id: str) -> str:
         return f"{self._client.prefix}{kind}:{id}"
 
-    async def _keep(self, response: Stored, holder: str, kept: int | str) -> bool:
+    async def _keep(self, response: Stored, holder: str, kept: int | str) -> int:
         fields: dict[str, str | bytes | int] = {
             "body": response.body,
             "input": pack(response.input),
@@ -209,7 +228,8 @@ class RedisStore:
             "background": int(response.background),
         }
         named = [part for field in fields.items() for part in field]
-        return bool(await self._client.script("keep", response.id, holder, self._lease, kept, *named))
+        head = (response.id, holder, self._lease, kept, orjson.dumps(response.labels))
+        return _unless_purged(await self._client.script("keep", *head, *named), response.labels)
 
     async def _write(
         self,
@@ -255,6 +275,12 @@ class RedisStore:
             raise StoreUnavailable(f"Redis: no answer for {self._outage_seconds:g} seconds") from None
 
 
+def _unless_purged(answer: int, labels: Sequence[str]) -> int:
+    if answer < 0:
+        raise Purged(f"nothing of {', '.join(labels)} is kept")
+    return answer
+
+
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
@@ -269,4 +295,5 @@ def _stored(id: str, found: Mapping[bytes, bytes]) -> Stored:
         done=found[b"done"] == b"1",
         owner=found[b"owner"].decode(),
         order=found[b"order"],
+        labels=tuple(orjson.loads(found.get(b"labels", b"[]"))),
     )

@@ -22,6 +22,7 @@ return once(function()
     redis.call('HSET', run, 'done', 1, 'holder', '')
     redis.call('ZREM', leases, id)
     local ends = math.floor(now() / 1000) + finished
+    label(redis.call('HGET', run, 'labels') or '[]', 'run:' .. id, ends)
     for _, key in ipairs({run, entries, steps}) do
       redis.call('PEXPIREAT', key, ends)
     end

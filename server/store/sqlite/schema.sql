@@ -19,5 +19,14 @@ CREATE TABLE IF NOT EXISTS counts (
     PRIMARY KEY (key, seconds, number)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS counts_expire ON counts (expires);
+CREATE TABLE IF NOT EXISTS labels (
+    label TEXT, kind TEXT, id TEXT, PRIMARY KEY (label, kind, id)  -- kind: run or value
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS labels_of ON labels (kind, id);
+CREATE TABLE IF NOT EXISTS purged (label TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS run_gone AFTER DELETE ON runs
+    BEGIN DELETE FROM labels WHERE kind = 'run' AND id = old.id; END;
+CREATE TRIGGER IF NOT EXISTS value_gone AFTER DELETE ON kept
+    BEGIN DELETE FROM labels WHERE kind = 'value' AND id = old.key; END;
 CREATE TABLE IF NOT EXISTS changes (number INTEGER NOT NULL);  -- of leases that were released, runs that were cancelled
 INSERT INTO changes SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM changes);

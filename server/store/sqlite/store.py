@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from server.store import windows
-from server.store.base import Lease, Limit, Renewal, Stored, StoreUnavailable, Taken
+from server.store.base import PURGED_SECONDS, Lease, Limit, Renewal, Stored, StoreUnavailable, Taken
 from server.store.signals import Bell, Bells
 from server.store.sqlite import tables
 from server.store.sqlite.tables import Writing
@@ -144,10 +144,13 @@ class SqliteStore:
         """What is kept under a key."""
         return await self._reader.do(partial(tables.value, key=key, now=self._clock()))
 
-    async def keep(self, key: str, value: bytes, seconds: float, *, new: bool = False) -> bool:
+    async def keep(
+        self, key: str, value: bytes, seconds: float, *, new: bool = False, labels: Sequence[str] = ()
+    ) -> bool:
         """Keep a value."""
         now = self._clock()
-        kept = partial(tables.keep, key=key, data=value, expires=now + seconds, free_at=now if new else None)
+        free_at, expires = now if new else None, now + seconds
+        kept = partial(tables.keep, key=key, data=value, expires=expires, free_at=free_at, labels=labels)
         return await self._writer.do(kept)
 
     async def forget(self, key: str) -> None:
@@ -173,6 +176,13 @@ class SqliteStore:
                 windows.give_back(wanted, used, time, now)
 
         await self._writer.do(work)
+
+    async def purge(self, label: str) -> int:
+        """Forget what has a label."""
+        count = await self._writer.do(partial(tables.purge, label=label, expires=self._clock() + PURGED_SECONDS))
+        for id in self._bells.names:
+            self._bells.ring(id)
+        return count
 
     async def ready(self) -> bool:
         """Whether the file can be written."""

@@ -9,7 +9,7 @@ from math import inf
 from sqlite3 import Connection
 
 from server.store import windows
-from server.store.base import Lease, LeaseLost, Limit, Renewal, Stored
+from server.store.base import Lease, LeaseLost, Limit, Purged, Renewal, Stored
 from server.store.packing import pack, unpack
 
 SWEPT = 20
@@ -18,11 +18,13 @@ SWEPT = 20
 
 def put(tables: Connection, response: Stored, expires: float | None) -> None:
     """Keep a response in place of any other of this id."""
+    _refuse(tables, response.labels)
     _delete(tables, response.id)
     run = (response.id, response.body, response.owner, response.background, expires)
     question = (response.id, pack(response.input), pack(response.context), response.order)
     tables.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", run)
     tables.execute("INSERT INTO questions VALUES (?, ?, ?, ?)", question)
+    _label(tables, response.labels, "run", response.id)
 
 
 def create(tables: Connection, response: Stored, holder: str, now: float, lapses: float) -> Lease:
@@ -44,7 +46,18 @@ def find(tables: Connection, id: str, now: float) -> Stored | None:
     if found is None:
         return None
     body, asked, context, background, expires, owner, order = found
-    return Stored(id, body, unpack(asked), unpack(context), bool(background), expires is not None, owner, order)
+    labels = tables.execute("SELECT label FROM labels WHERE kind = 'run' AND id = ? ORDER BY label", (id,))
+    return Stored(
+        id,
+        body,
+        unpack(asked),
+        unpack(context),
+        background=bool(background),
+        done=expires is not None,
+        owner=owner,
+        order=order,
+        labels=tuple(label for (label,) in labels),
+    )
 
 
 def ids(tables: Connection, now: float) -> list[str]:
@@ -140,11 +153,16 @@ def value(tables: Connection, key: str, now: float) -> bytes | None:
     return None if found is None else bytes(found[0])
 
 
-def keep(tables: Connection, key: str, data: bytes, expires: float, *, free_at: float | None) -> bool:
+def keep(
+    tables: Connection, key: str, data: bytes, expires: float, *, free_at: float | None, labels: Sequence[str] = ()
+) -> bool:
     """Keep a value; with `free_at` only where there is none at that time."""
+    _refuse(tables, labels)
     if free_at is not None and value(tables, key, free_at) is not None:
         return False
-    tables.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (key, data, expires))
+    forget(tables, key)
+    tables.execute("INSERT INTO kept VALUES (?, ?, ?)", (key, data, expires))
+    _label(tables, labels, "value", key)
     return True
 
 
@@ -166,13 +184,22 @@ def counted(tables: Connection, limits: Sequence[Limit], now: float) -> Generato
     tables.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?, ?)", rows)
 
 
+def purge(tables: Connection, label: str, expires: float) -> int:
+    """Forget what has a label, and note that nothing of it is kept."""
+    tables.execute("INSERT OR REPLACE INTO purged VALUES (?, ?)", (label, expires))
+    found = tables.execute("SELECT kind, id FROM labels WHERE label = ?", (label,)).fetchall()
+    for kind, id in found:
+        _delete(tables, id) if kind == "run" else forget(tables, id)
+    return len(found)
+
+
 def sweep(tables: Connection, now: float) -> bool:
     """Delete some of what has expired; whether there may be more."""
     runs = tables.execute("SELECT id FROM runs WHERE expires <= ? LIMIT ?", (now, SWEPT)).fetchall()
     for (id,) in runs:
         _delete(tables, id)
     rows = len(runs)
-    for table, key in (("kept", "key"), ("counts", "key, seconds, number")):
+    for table, key in (("kept", "key"), ("counts", "key, seconds, number"), ("purged", "label")):
         rows += tables.execute(
             f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE expires <= ? LIMIT ?)",
             (now, 10 * SWEPT),
@@ -183,6 +210,16 @@ def sweep(tables: Connection, now: float) -> bool:
 def _delete(tables: Connection, id: str) -> None:
     for table in ("runs", "questions", "leases", "entries", "steps"):
         tables.execute(f"DELETE FROM {table} WHERE id = ?", (id,))
+
+
+def _refuse(tables: Connection, labels: Sequence[str]) -> None:
+    for label in labels:
+        if tables.execute("SELECT 1 FROM purged WHERE label = ?", (label,)).fetchone():
+            raise Purged(f"nothing of {label} is kept")
+
+
+def _label(tables: Connection, labels: Sequence[str], kind: str, id: str) -> None:
+    tables.executemany("INSERT INTO labels VALUES (?, ?, ?)", [(label, kind, id) for label in dict.fromkeys(labels)])
 
 
 def _held(tables: Connection, lease: Lease) -> bool:
