@@ -16,7 +16,7 @@ from training.recipes.turns_sft import VOCABULARY_SIZE, Config, batches, train
 from training.teachers.residues import TURN_WORDS, TurnRows, sweep
 from training.teachers.rows import Row
 
-PACK = Pack.load("residues")
+PACK = Pack.load("turns")
 PROBLEM = Problem(20, ((7, 3), (5, 2)))  # 17
 
 
@@ -84,5 +84,5 @@ def test_the_recipe_writes_a_checkpoint_that_rc_can_decode_with(tmp_path: Path) 
     assert [(batch.kind, len(batch.ids)) for batch in step] == [("turn", 2)] * 2 + [("hinted", 1)] * 2
     folder = train(Config(steps=2, turns=2, hinted=2, output=tmp_path / "a", width=32, layers=1))
     torch.use_deterministic_algorithms(False)
-    assert '"residues"' in (folder / "longthink.json").read_text()
-    Pack.load("residues").require("reason", "summarise")
+    assert '"turns"' in (folder / "longthink.json").read_text()
+    Pack.load("turns").require("reason", "summarise")

@@ -49,7 +49,7 @@ class Config(Settings):
 
 def batches(config: Config) -> Iterator[list[Batch]]:
     """Endless steps, each of one update."""
-    rows = TurnRows(Pack.load("residues"), config.seed, config.longest, config.heeded)
+    rows = TurnRows(Pack.load("turns"), config.seed, config.longest, config.heeded)
     encoder = Encoder(tiny.tokenizer(TURN_WORDS, VOCABULARY_SIZE))
     while True:
         turns, hinted = [rows.turn() for _ in range(config.turns)], [rows.hinted() for _ in range(config.hinted)]
@@ -65,7 +65,7 @@ def train(config: Config) -> Path:
     net = tiny.model(config.seed, words, **shape)
     last = fit(net, batches(config), config)
     text = card("longthink-turns", ABOUT.format(seed=config.seed), config, last)
-    tiny.save(net, config.output, words, pack="residues", temperature=config.temperature, card=text)
+    tiny.save(net, config.output, words, pack="turns", temperature=config.temperature, card=text)
     return config.output
 
 
