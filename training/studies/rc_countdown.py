@@ -18,7 +18,7 @@ TITLE = "RC on held-out Countdown (hard): single turns and many, before and afte
 SINGLE = {"levels": ["medium", "hard"], "batch": 24, "group": 8, "steps": 50, "max_tokens": 288, "max_length": 288}
 TURNS = {
     **{"model": "longthink-tiny", "task": "countdown", "reasoning_tokens": 120, "summary_tokens": 24},
-    **{"max_length": 120, "steps": 50, "wrong": -1.0},
+    **{"max_length": 120, "steps": 50, "wrong": -1.0, "pool": 2000},
 }
 ARMS = {
     "standard": Arm("grpo", {**SINGLE, "learning_rate": 3e-4, "wrong": -1.0}),
