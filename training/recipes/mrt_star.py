@@ -4,12 +4,13 @@ The first `gather` steps sample groups of K thoughts from the start model, probe
 Of a group's thoughts that end right one is kept, cut behind the episode after which J rises no more, with a right
 answer that was forced there:
 
-    j* = the first of argmax_j J(c_j);     kept is the thought with the largest (J(c_j*) - J(c_0)) / tokens of c_j*
+    j* = the first of argmax_j J(c_j)
+    kept is the thought with the largest J(c_j*) - J(c_0), of equals the one with the shortest c_j*
 
-The sum of progress alone could not choose: up to j* it telescopes to about 1 - J(c_0), the same for all that end right.
-So it is divided by what it has cost; how the paper ranks and cuts is not published. All other steps take one step of
-next-token loss on kept rows. `progress = 0` is STaR: no probes, and the first thought of a group that ends right is
-kept as it is.
+Progress alone tells those that found the answer from those that guessed it, but not one find from another: its sum
+telescopes to 1 - J(c_0) for each. So their cost decides; how the paper cuts and ranks is not published. All other
+steps take one step of next-token loss on kept rows. `progress = 0` is STaR: no probes, and the first thought of a group
+that ends right is kept as it is.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
         "probes": 8,
         "learning_rate": 1e-6,
     },
-    "tiny": mrt.PRESETS["tiny"] | {"gather": 120, "steps": 240, "probes": 4, "rows": 1000, "loss": {}},
+    "tiny": mrt.PRESETS["tiny"] | {"gather": 120, "steps": 200, "probes": 4, "loss": {}},
 }
 """`paper`: 10,000 problems once, then three epochs if each of them leaves a row; group and sampling are ours."""
 
@@ -106,11 +107,11 @@ class Star(MRT):
         for place, thought in enumerate(right):
             success = group.success(thought)
             end = success.index(max(success))
-            ranked.append(((success[end] - success[0]) / max(thought.cuts[end], 1), -place, end))
-        gain, place, end = max(ranked, default=(0.0, 0, 0))
-        if gain <= 0:
+            ranked.append((success[0] - success[end], thought.cuts[end], place, end))
+        loss, _, place, end = min(ranked, default=(0.0, 0, 0, 0))
+        if loss >= 0:
             return None
-        thought = right[-place]
+        thought = right[place]
         context = thought.contexts[end]
         probe = group.probes[context.text]
         answer = probe.answers[probe.rewards.index(1.0)]

@@ -4,8 +4,8 @@ Compute: an arm of reinforcement takes as many steps as the others, and a step d
 number of generated tokens (`tokens`), forced answers among them; so an arm that probes has fewer thoughts to learn
 from. Reading the probes' prompts comes on top, which a prefix cache makes cheap and the table's CPU minutes show:
 `outcome-cpu` is the control with so many more tokens that it takes as long. The two that imitate sample as many tokens
-in all, and then train on as many. What is measured is J at a budget: thoughts that are cut there and made to answer.
-Each seed starts from a checkpoint of its own, made by
+in all, and then go over what they kept a few times. What is measured is J at a budget: thoughts are cut there and made
+to answer. Each seed starts from a checkpoint of its own, made by
 
     longthink train residues_sft --set seed=S --set output=runs/longthink-residues-S
 """
@@ -27,7 +27,7 @@ def _arm(**settings: Any) -> Arm:
 
 
 def _star(**settings: Any) -> Arm:
-    return Arm("mrt_star", {**SAME, "gather": 120, "steps": 240, **settings})
+    return Arm("mrt_star", {**SAME, "gather": 120, "steps": 200, **settings})
 
 
 ARMS = {
