@@ -5,9 +5,10 @@ number of generated tokens (`tokens`), forced answers among them; so an arm that
 from. Reading the probes' prompts comes on top, which a prefix cache makes cheap and the table's CPU minutes show:
 `outcome-cpu` is the control with so many more tokens that it takes as long. The two that imitate sample as many tokens
 in all, and then go over what they kept a few times. What is measured is J at a budget: thoughts are cut there and made
-to answer. Each seed starts from a checkpoint of its own, made by
+to answer. Each seed starts from a checkpoint of its own, which has ways to think that pay and ways that do not: of ten
+attempts it was shown three repeat the last number, and of the others two in ten fit. Made by
 
-    longthink train residues_sft --set seed=S --set output=runs/longthink-residues-S
+    longthink train residues_sft --set fitting=0.2 --set rambling=0.3 --set seed=S --set output=runs/rambling-S
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from training.study import Arm
 
 TITLE = "MRT on held-out residues: right answers of thoughts that were ended at a budget, at equal tokens"
 
-SAME: dict[str, Any] = {"model": "runs/longthink-residues-{seed}", "tokens": 5000}
+SAME: dict[str, Any] = {"model": "runs/rambling-{seed}", "tokens": 5000}
 
 
 def _arm(**settings: Any) -> Arm:
