@@ -27,6 +27,7 @@ from training.rows import Row, centred, normalised
 from training.settings import Evaluation, Loss
 from training.studies.mrt import ARMS, MEASURES
 
+ENDING = {"closing": "", "answer_tokens": 4}
 PROBLEM = Problem(20, ((7, 3), (5, 2)))
 FOUND = "<think> try 9 7 2 no try 17 7 3 ok 5 2 ok yes </think> 17"
 AT_ONCE = "<think> try 17 7 3 ok 5 2 ok yes </think> 17"
@@ -49,7 +50,7 @@ def play(thoughts: Sequence[str], step: int = 0) -> Play:
 
 def config(**changes: Any) -> Config:
     return Config.model_validate(
-        {"closing": "", "group": 4, "max_tokens": 60, "loss": {"advantage": "centred"}, **changes}
+        {"ending": ENDING, "group": 4, "max_tokens": 60, "loss": {"advantage": "centred"}, **changes}
     )
 
 
@@ -137,7 +138,7 @@ def test_metrics_say_what_thinking_is_worth() -> None:
 
 
 def star(**changes: Any) -> Star:
-    given = {"closing": "", "group": 3, "max_tokens": 60, "gather": 1, "pool": 9, "batch": 1, "rows": 4}
+    given = {"ending": ENDING, "group": 3, "max_tokens": 60, "gather": 1, "pool": 9, "batch": 1, "rows": 4}
     return Star(mrt_star.Config.model_validate({**given, **changes}))
 
 
@@ -212,7 +213,7 @@ def test_a_measure_ends_thoughts_at_its_budget_and_asks_for_the_answer(measure: 
 
 def test_a_short_run_of_each_form_writes_a_model(tmp_path: Path) -> None:
     start = residues_sft.Config(steps=1, short=2, long=1, longest=20, output=tmp_path / "start", width=32, layers=1)
-    same = {"model": str(residues_sft.train(start)), "closing": "", "max_tokens": 12, "steps": 2, "device": "cpu"}
+    same = {"model": str(residues_sft.train(start)), "ending": ENDING, "max_tokens": 12, "steps": 2, "device": "cpu"}
     changes = {**same, "pool": 9, "batch": 2, "group": 2}
     for module, more in ((mrt, {}), (mrt_star, {"gather": 1})):
         folder = tmp_path / module.__name__

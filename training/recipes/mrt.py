@@ -25,20 +25,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field, JsonValue
 
 from benchmarks import tasks
 from benchmarks.tasks import Problem
 from decoders.base import Run
-from decoders.budget_forcing import BudgetForcing
 from training.episodes import RULES, Probe, Segmentation, Thought, probe, progress, returns
 from training.play import Play, grade
 from training.recipe import Recipe
 from training.reinforce import reinforce
 from training.rows import ADVANTAGES, Row
 from training.settings import Reinforcement
+
+if TYPE_CHECKING:
+    from decoders.budget_forcing import BudgetForcing
 
 
 class Config(Reinforcement):
@@ -65,10 +67,9 @@ class Config(Reinforcement):
     """How far an episode is paid for what follows it, λ."""
     probes: int = Field(default=2, ge=1)
     """Answers that are forced behind each context."""
-    answer_tokens: int = Field(default=4, ge=1)
-    """Tokens of such an answer at most."""
-    closing: str = BudgetForcing().closing
-    """How it begins where the thought was not over."""
+    ending: dict[str, JsonValue] = Field(default={})
+    """How a thought is ended: options of `budget_forcing` over those of the template pack, `closing` and
+    `answer_tokens`."""
     segmentation: Segmentation | None = None
     """Where episodes end; without it as the model's template pack has it."""
     length_penalty: float = Field(default=0.0, ge=0, le=1)
@@ -86,7 +87,7 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
         "temperature": 0.9,
         "max_tokens": 24576,
         "max_length": 24576,
-        "answer_tokens": 4096,
+        "ending": {"answer_tokens": 4096},
         "probes": 4,
         "learning_rate": 1e-6,
         "warmup": 6,
@@ -96,7 +97,7 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
         "model": "runs/longthink-residues",
         "steps": 120,
         "tokens": 5000,
-        "closing": "",
+        "ending": {"closing": "", "answer_tokens": 4},
         "learning_rate": 3e-4,
         "loss": {"clip_high": 0.5, "entropy": 0.002},
     },
@@ -164,27 +165,28 @@ class MRT(Recipe[Config]):
     async def think(self, problem: Problem, play: Play) -> Group:
         """K thoughts, with probes where progress counts."""
         config = self.config
-        forced = config.probes * config.answer_tokens if config.progress else 0
+        forcing = cast("BudgetForcing", play.decoder({"name": "budget_forcing", **config.ending}))
+        forced = config.probes * forcing.answer_tokens if config.progress else 0
         run = play.run(config.group * config.max_tokens * (1 + forced))
-        group = await play.drive(run, partial(self._think, problem, play)) or Group((), {}, ())
+        group = await play.drive(run, partial(self._think, problem, play, forcing)) or Group((), {}, ())
         self._spent.append(run.trace.usage().completion_tokens)
         for thought in group.thoughts if group.probes else ():
             success = group.success(thought)
             self._seen.append((len(success) - 1, success[0], success[-1]))
         return group
 
-    async def _think(self, problem: Problem, play: Play, run: Run) -> Group:
+    async def _think(self, problem: Problem, play: Play, forcing: BudgetForcing, run: Run) -> Group:
         config = self.config
         prompt = run.prompt("solve", play.task(problem))
         await run.sample(prompt, config.group, role="solve", max_tokens=config.max_tokens)
         rule = config.segmentation or RULES.get(run.pack().name, Segmentation())
         steps = sorted(run.trace.steps, key=lambda step: int(step.key.rpartition(".")[2]))
-        thoughts = [await Thought.read(step, rule, config.closing, play) for step in steps]
+        thoughts = [await Thought.read(step, rule, forcing.closing, play) for step in steps]
         rewards = [grade(problem, step.completion, 0.0) for step in steps]
         if not config.progress:
             return Group(thoughts, {}, rewards)
         contexts = [context for thought in thoughts for context in thought.contexts]
-        size = {"samples": config.probes, "tokens": config.answer_tokens}
+        size = {"samples": config.probes, "tokens": forcing.answer_tokens}
         return Group(thoughts, await probe(contexts, problem, prompt, run, **size), rewards)
 
     def _reward(self, thought: Thought, right: float) -> float:

@@ -56,7 +56,7 @@ PRESETS: dict[str, dict[str, JsonValue]] = {
         "temperature": 0.7,
         "max_tokens": 16384,
         "max_length": 16384,
-        "answer_tokens": 4096,
+        "ending": {"answer_tokens": 4096},
         "probes": 8,
         "learning_rate": 1e-6,
     },
