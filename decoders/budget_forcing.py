@@ -51,7 +51,7 @@ class BudgetForcing(Decoder):
         if not draft.thinking and not cut:
             return draft.completion()
         closing = self.closing if cut else ""
-        draft = (draft.closed() if draft.thinking else draft).put(closing)
+        draft = draft.ended(closing)
         draft = await draft.extend(prompt, run, role="answer", max_tokens=self.answer_tokens, final=not closing)
         run.answer(draft.completion())
         return draft.completion()

@@ -163,6 +163,10 @@ class Play:
         """The ids of a prompt, as the policy reads it."""
         return await self._tokenizing(model).tokenize(prompt)
 
+    async def text(self, ids: Sequence[int], model: str | None = None) -> str:
+        """The text of these ids."""
+        return await self._tokenizing(model).detokenize(ids) if ids else ""
+
     def _tokenizing(self, model: str | None) -> Tokenizing:
         engine: Engine = self.models[model or POLICY].engine
         if not isinstance(engine, Tokenizing):

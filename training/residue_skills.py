@@ -18,7 +18,13 @@ from decoders.prompts import Pack
 from server.engines.embedded import EmbeddedEngine
 
 SPLITS = ("dev", "test")
-SHARES = {"repeated": "attempts", "remainders right": "checks", "verdicts right": "checks", "false finds": "found"}
+SHARES = {
+    "repeated": "attempts",
+    "fitting": "attempts",
+    "remainders right": "checks",
+    "verdicts right": "checks",
+    "false finds": "found",
+}
 """What is told as a share, and of what."""
 
 
@@ -33,6 +39,7 @@ def audit(problem: Problem, text: str) -> Counter[str]:
         found["attempts"] += 1
         found["repeated"] += number in tried
         tried.add(number)
+        found["fitting"] += told[2:3] == ["ok"]
         for (modulus, remainder), *check in zip(problem.congruences, told[::3], told[1::3], told[2::3], strict=False):
             true = int(number) % modulus if number.isdigit() else None
             found["checks"] += 1
@@ -70,10 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="test", choices=SPLITS)
     parser.add_argument("--problems", type=int, default=300, help="of each level at most")
     options = parser.parse_args(argv)
-    print(
-        "| level | right | tokens | attempts | repeated | remainders right | verdicts right | false finds | gave up |"
-    )
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    heads = ["level", "right", "tokens", "attempts", *SHARES, "gave up"]
+    print(f"| {' | '.join(heads)} |")
+    print(f"|---|{'---:|' * (len(heads) - 1)}")
     for level in LEVELS:
         found = problems(level, options.split, min(options.problems, len(pool(level, options.split))))
         texts = asyncio.run(chains(options.model, found, options.tokens))

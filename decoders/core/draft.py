@@ -60,6 +60,10 @@ class Draft:
         """The draft with its thinking block closed."""
         return replace(self, text=f"{self.text.rstrip()}\n{CLOSE}\n\n")
 
+    def ended(self, closing: str) -> Draft:
+        """The draft where its thinking is cut and an answer that begins with `closing` is asked for."""
+        return (self.closed() if self.thinking else self).put(closing)
+
     def completion(self) -> Completion:
         """The reply as far as it has come, as if one call had written it."""
         return joined(self.calls, self.text, opened=self._opened)

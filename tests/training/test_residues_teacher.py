@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from training import tiny
 from training.recipes.residues_sft import VOCABULARY_SIZE, Config, batches, train
 from training.residue_skills import audit, main
 from training.supervised import Encoder
-from training.teachers.residues import WORDS, ResidueRows, attempt, chain
+from training.teachers.residues import WORDS, Habits, ResidueRows, attempt, chain
 
 PACK = Pack.load("residues")
 
@@ -34,6 +34,21 @@ def test_an_expert_that_never_gives_up_finds_the_solution() -> None:
         words = chain(problem, random.Random(problem.id), give_up=0.0)
         assert words.count("yes") == 1
         assert problem.check(split(" ".join(words))[1])
+
+
+def test_an_expert_with_habits_tries_fitting_numbers_and_the_same_ones_again() -> None:
+    problem = Problem(60, ((9, 4), (8, 1), (5, 4)))
+    whole = [chain(problem, random.Random(seed), 0.0, Habits(fitting=0.4, rambling=0.3)) for seed in range(200)]
+    tried = [[int(words[i + 1]) for i, word in enumerate(words) if word == "try"] for words in whole]
+    pairs = [pair for numbers in tried for pair in pairwise(numbers)]
+    assert sum(a == b for a, b in pairs) / len(pairs) == pytest.approx(0.3, abs=0.05)
+    new = [b for a, b in pairs if a != b]
+    assert sum(number % 9 == 4 for number in new) / len(new) == pytest.approx(0.4 + 0.6 * 7 / 60, abs=0.06)
+    assert all(words[-1] == "49" for words in whole)
+    assert min(new) >= 1
+    assert max(new) <= 60
+    shown = ResidueRows(PACK, 5, {"hard": 1.0}, Habits(rambling=1.0)).short(0.1).messages[-1].content.split()
+    assert len({shown[i + 1] for i, word in enumerate(shown[:-1]) if word == "try"}) == 1 < shown.count("try")
 
 
 def test_an_expert_that_gives_up_is_mostly_wrong_and_its_chains_are_short() -> None:
@@ -80,7 +95,15 @@ def test_the_audit_of_a_chain_judges_every_word_by_arithmetic() -> None:
     problem = Problem(20, ((7, 3), (5, 2)))
     right = audit(problem, "<think> try 9 7 2 no try 9 7 2 no try 17 7 3 ok 5 2 ok yes </think> 17")
     assert right == Counter(
-        {"tokens": 22, "attempts": 3, "repeated": 1, "checks": 4, "remainders right": 4, "verdicts right": 4}
+        {
+            "tokens": 22,
+            "attempts": 3,
+            "repeated": 1,
+            "fitting": 1,
+            "checks": 4,
+            "remainders right": 4,
+            "verdicts right": 4,
+        }
         | {"found": 1, "right": 1, "false finds": 0, "gave up": 0}
     )
     wrong = audit(problem, "<think> try 9 7 3 ok 5 4 ok yes </think> 9")

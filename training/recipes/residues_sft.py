@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from pydantic import Field
 
 from decoders.prompts import Pack
 from training import tiny
 from training.supervised import Batch, Encoder, Settings, card, fit
-from training.teachers.residues import WORDS, ResidueRows
+from training.teachers.residues import WORDS, Habits, ResidueRows
 
 VOCABULARY_SIZE = 96
 
@@ -35,6 +36,10 @@ class Config(Settings):
     """Chains in which only the checks are learned, in a batch."""
     give_up: float = 0.25
     """The expert's chance to give up after each wrong attempt."""
+    fitting: float = Field(default=0.0, ge=0, le=1)
+    """The expert's chance to guess a number that has the first remainder."""
+    rambling: float = Field(default=0.0, ge=0, lt=1)
+    """The expert's chance to try the number again that was just found wrong."""
     longest: int = 512
     """Words of a long chain at most."""
     verdict_weight: float = 3.0
@@ -51,7 +56,7 @@ class Config(Settings):
 
 def batches(config: Config) -> Iterator[list[Batch]]:
     """Endless steps, each of one update."""
-    rows = ResidueRows(Pack.load("residues"), config.seed)
+    rows = ResidueRows(Pack.load("residues"), config.seed, habits=Habits(config.fitting, config.rambling))
     words = tiny.tokenizer(WORDS, VOCABULARY_SIZE)
     verdicts = dict.fromkeys(("ok", "no"), config.verdict_weight)
     imitated, checked = Encoder(words, verdicts), Encoder(words, {**verdicts, "try": 0.0, tiny.END_THINK: 0.0})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from benchmarks.tasks import residues
 from benchmarks.tasks.residues import LARGEST, LEVELS, Problem
@@ -42,11 +43,33 @@ def attempt(problem: Problem, number: int) -> list[str]:
     return [*words, "yes"]
 
 
-def chain(problem: Problem, rng: random.Random, give_up: float) -> list[str]:
-    """Attempts with any numbers of the range; the chance to give up comes after each that was wrong."""
-    words = [THINK]
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How guesses are chosen: any number of the range, but for two chances at each attempt."""
+
+    fitting: float = 0.0
+    """To take a number that has the first remainder."""
+    rambling: float = 0.0
+    """To try the number again that was just found wrong."""
+
+    def guess(self, problem: Problem, rng: random.Random, last: int | None) -> int:
+        """The next number."""
+        if last is not None and self.rambling and rng.random() < self.rambling:
+            return last
+        if self.fitting and rng.random() < self.fitting:
+            modulus, remainder = problem.congruences[0]
+            return rng.choice(range(remainder or modulus, problem.largest + 1, modulus))
+        return rng.randint(1, problem.largest)
+
+
+NONE = Habits()
+
+
+def chain(problem: Problem, rng: random.Random, give_up: float, habits: Habits = NONE) -> list[str]:
+    """One attempt after the other; the chance to give up comes after each that was wrong."""
+    words, guess = [THINK], None
     while True:
-        guess = rng.randint(1, problem.largest)
+        guess = habits.guess(problem, rng, guess)
         words += attempt(problem, guess)
         if words[-1] == "yes":
             return [*words, END_THINK, str(guess)]
@@ -57,8 +80,8 @@ def chain(problem: Problem, rng: random.Random, give_up: float) -> list[str]:
 class ResidueRows:
     """Draws chains on training problems of a level drawn by weight."""
 
-    def __init__(self, pack: Pack, seed: int, levels: Mapping[str, float] | None = None) -> None:
-        self._pack = pack
+    def __init__(self, pack: Pack, seed: int, levels: Mapping[str, float] | None = None, habits: Habits = NONE) -> None:
+        self._pack, self._habits = pack, habits
         self._rng = random.Random(seed)
         self._levels = levels or dict.fromkeys(LEVELS, 1.0)
         self._pools = {level: residues.pool(level, "train") for level in self._levels}
@@ -66,12 +89,12 @@ class ResidueRows:
     def short(self, give_up: float) -> Row:
         """What is to be imitated: a problem and a chain that mostly ends too early."""
         problem = self.problem()
-        return self._row(problem, chain(problem, self._rng, give_up))
+        return self._row(problem, chain(problem, self._rng, give_up, self._habits))
 
     def long(self, words: int) -> Row:
         """A chain that never gives up, cut at so many words: checks a long way behind the problem."""
         problem = self.problem()
-        whole = chain(problem, self._rng, 0.0)
+        whole = chain(problem, self._rng, 0.0, self._habits)
         return self._row(problem, whole[:words], cut=len(whole) > words)
 
     def problem(self) -> Problem:
