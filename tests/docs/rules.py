@@ -32,7 +32,7 @@ SKIPS = (
     Skip(r"…|<(?!pid>)\w+>|\bURL\b", "the reader fills something in"),
     Skip(r"--config (mine|server)\.toml", "a file of the reader's"),
     Skip(r"[ =:](/path/to|/models|/data|/var/lib)/", "a path of the reader's"),
-    Skip(r"//gpu\d|//redis:|node-\d|//head:", "a host of the reader's"),
+    Skip(r"//gpu\d|//redis:|node-\d|//head:|//peer:|//judge:", "a host of the reader's"),
     Skip(r"\bQwen/|--preset paper", "a large model from the hub, and a GPU for it"),
     Skip(r"--task aime", "questions from the hub"),
     Skip(
@@ -49,7 +49,8 @@ SKIPS = (
     Skip(r"\.venv-guidellm", "installs torch a second time; by hand"),
     Skip(r"skyrl|VIRTUAL_ENV=|TINKER_URL=", "SkyRL's own environment, by hand"),
     Skip(r"^make (test|test-litellm|test-harnesses|test-vllm)\b|-m pytest", "tests, which CI runs"),
-    Skip(r"train study", "a study takes hours"),
+    Skip(r"train study|train lock|bench survey", "a study takes hours"),
+    Skip(r"bench peers", "installs two other servers; by hand"),
     Skip(r"^python -m training\.bench$", "compares engines of GPUs"),
     Skip(r"^make bench$", "measures for minutes what `longthink bench engine` measures"),
     Skip(r"-m tests\.environments\.measure", "many Chromiums for minutes; the tests run some of it"),
@@ -80,7 +81,8 @@ class Smaller:
 
 
 SMALLER = (
-    Smaller(r"longthink train (?!--list)\w+", {"--set": "steps=2"}),
+    Smaller(r"longthink train (?!--list|privacy|ledger|study|overhead|lock)\w+", {"--set": "steps=2"}),
+    Smaller(r"longthink traces (mine|collect)", {"--problems": "4"}),
     Smaller(r"longthink bench (accuracy|interaction)(?= )", {"--problems": "4"}),
     Smaller(r"longthink bench suite (countdown|ladder)", {"--problems": "2"}),
     Smaller(r"longthink bench (load|durability)", {"--requests": "64", "--rounds": "1"}),
@@ -95,6 +97,7 @@ _BOTH = """LONGTHINK_ENVIRONMENTS='{"site": {"kind": "builtin"}}' LONGTHINK_MODE
   "longthink-tiny-agent": {"model": "server/checkpoints/longthink-tiny-agent"}}' longthink serve"""
 BEFORE: Mapping[str, tuple[str, ...]] = {
     "docs/api.md": (_BOTH,),
+    "docs/benchmarks.md": ("longthink serve",),
     "docs/clients.md": ("longthink serve",),
     "docs/results.md": ("redis-server --port 7777 --save ''",),
 }
