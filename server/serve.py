@@ -7,6 +7,7 @@ or the drain time is over. A second signal stops at once.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -27,6 +28,8 @@ from server.connections import Connections
 from server.settings import Settings, load
 
 _CUT_OFF_SECONDS = 2
+_ALLOCATIONS = 10_000
+"""Objects between two collections of the young: a request makes hundreds that die by themselves."""
 _OTHER_FILES = 512
 """File descriptors beside those of clients: engines, stores, libraries."""
 
@@ -77,6 +80,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
     def announce() -> None:
+        _settle()
         seconds = time.monotonic() - began
         names = ", ".join(registry())
         print(f"longthink {url} model {', '.join(served)} decoders {names} (ready in {seconds:.1f} s)", flush=True)
@@ -138,6 +142,13 @@ def _listen(host: str, port: int) -> socket.socket:
         reason = error.strerror or str(error)
         raise OSError(f"cannot listen on {host}:{port}: {reason}; choose another with --host and --port") from error
     return listener
+
+
+def _settle() -> None:
+    """Take what is there once all is loaded out of garbage collection, which would stop every request to walk it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS)
 
 
 def _allow_files(connections: int) -> None:
