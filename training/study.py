@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--arms", help="only these arms")
     made.add_argument("--jobs", type=int, default=1, help="runs at a time, one CPU core each (default: 1)")
     made.add_argument("--output", type=Path, default=Path("results/studies"), help="folder of all studies")
+    made.add_argument("--table", type=Path, help="Markdown file for the tables")
     made.add_argument("--report", action="store_true", help="only print the table of what is there")
     return made
 
@@ -83,7 +84,10 @@ def main(argv: Sequence[str]) -> int:
             with ThreadPoolExecutor(options.jobs) as pool:
                 runs = [pool.submit(train, study, folder, arm, seed) for seed in seeds for arm in layer]
             failed += sum(run.result() != 0 for run in runs)
-    print(report(study, folder, arms, seeds))
+    text = report(study, folder, arms, seeds)
+    print(text)
+    if options.table:
+        options.table.write_text(text.partition("\n\n")[2] + "\n", encoding="utf-8")
     return 1 if failed else 0
 
 
@@ -140,12 +144,20 @@ def report(study: Study, folder: Path, arms: Sequence[str], seeds: Sequence[int]
         lines.append([measure.name, cell(before), *(cell(ends[arm]) for arm in arms)])
     count = {arm: sum(bool(run) for run in runs[arm]) for arm in arms}
     heads = [f"{arm} ({count[arm]} seeds)" for arm in arms]
-    tables = [table(["measurement", "before", *heads], lines), _cost(folder, arms, seeds)]
+    tables = [_wide(["measurement", "before", *heads], lines), _cost(folder, arms, seeds)]
     if len(arms) > 1:
         tables.insert(1, _differences(study, runs))
     if more := getattr(study, "more", None):
         tables.insert(1, table(*more(folder, arms, seeds)))
     return "\n\n".join([study.TITLE, *tables])
+
+
+def _wide(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table with its longer side downwards."""
+    if len(head) - 1 <= len(lines):
+        return table(head, lines)
+    turned: list[tuple[str, ...]] = list(zip(head, *lines, strict=True))
+    return table(turned[0], turned[1:])
 
 
 def _differences(study: Study, runs: Mapping[str, Sequence[Sequence[Result]]]) -> str:
@@ -161,7 +173,7 @@ def _differences(study: Study, runs: Mapping[str, Sequence[Sequence[Result]]]) -
             interval = "[{:+.1f}, {:+.1f}]".format(*(100 * end for end in over_seeds(gains))) if pairs else ""
             line.append(f"{100 * gains.mean():+.1f} {interval}" if pairs else "—")
         lines.append(line)
-    return table([f"points ahead of {first}", *others], lines)
+    return _wide([f"points ahead of {first}", *others], lines)
 
 
 def cell(found: Sequence[Result]) -> str:

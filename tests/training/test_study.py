@@ -46,7 +46,7 @@ def test_a_study_runs_once_and_starts_from_what_its_base_has_trained(tmp_path: P
     written = (tmp_path / "start-3" / "metrics.jsonl").stat().st_mtime_ns
     assert study.train(own, tmp_path, "start", 3) == 0
     assert (tmp_path / "start-3" / "metrics.jsonl").stat().st_mtime_ns == written
-    assert "| few |" in study.report(own, tmp_path, ["start", "more"], [3])
+    assert "| measurement | few |" in study.report(own, tmp_path, ["start", "more"], [3])
 
 
 def test_a_start_that_runs_share_is_measured_by_one_of_them(tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_the_table_shows_before_and_after_with_intervals(tmp_path: Path) -> None
             result = Result("few", step, {str(i): correct for i, correct in enumerate(right)}, 7.0)
             lines.add(record.as_line(result))
     shown = study.report(STUDY, tmp_path, ["start"], [1, 2])
-    line = next(line for line in shown.splitlines() if line.startswith("| few |"))
-    assert line.startswith("| few | 0.0 % [0.0, 0.0], 7 tokens | 75.0 % [")
-    assert "start (2 seeds)" in shown
+    before, after = shown.splitlines()[4:6]  # one measure of two columns: the longer side is downwards
+    assert before == "| before | 0.0 % [0.0, 0.0], 7 tokens |"
+    assert after.startswith("| start (2 seeds) | 75.0 % [")
 
 
 def test_the_interval_knows_of_both_kinds_of_chance() -> None:
