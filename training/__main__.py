@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from training.configuration import settings
+from training.settings import OtherRun
 
 COMMANDS = ("ledger", "lock", "overhead", "privacy", "study")
 """What else `longthink train` can do: modules with a `main`."""
@@ -62,7 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"longthink train: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {recipe.train(config)}")
+    try:
+        print(f"wrote {recipe.train(config)}")
+    except OtherRun as error:
+        print(f"longthink train: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

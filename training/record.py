@@ -15,10 +15,15 @@ from typing import Any
 
 from training.evaluate import Result
 from training.recipe import Recipe
-from training.settings import Reinforcement
+from training.settings import OtherRun, Reinforcement
 
 KEPT = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "longthink.json")
 """Files of the start checkpoint that the new one has too."""
+
+HARMLESS = {"output", "steps", "threads", "device", "engine_options", "trackers", "save_every", "save_memory"} | {
+    name for name in Reinforcement.model_fields if name.startswith("evaluat")
+}
+"""Settings that may be others when a run goes on."""
 
 
 class Lines:
@@ -60,18 +65,28 @@ def as_line(result: Result) -> dict[str, Any]:
 def save_state(recipe: Recipe[Any], checkpoint: Path, rank: int) -> None:
     """The recipe's memory, written at once so that a checkpoint either has it or counts as unfinished."""
     version, internal, gauss = recipe.rng.getstate()
-    state = {"rng": [version, list(internal), gauss], "recipe": recipe.state()}
+    state = {"rng": [version, list(internal), gauss], "recipe": recipe.state(), "settings": _settings(recipe)}
     part = checkpoint / f"recipe-{rank}.part"
     part.write_text(json.dumps(state))
     os.replace(part, checkpoint / f"recipe-{rank}.json")
 
 
 def load_state(recipe: Recipe[Any], checkpoint: Path, rank: int) -> None:
-    """What `save_state` wrote."""
+    """What `save_state` wrote; `OtherRun` where that was a run of other settings, which cannot go on as this one."""
     state = json.loads((checkpoint / f"recipe-{rank}.json").read_text())
+    now = _settings(recipe)
+    before = state.get("settings", now)
+    if others := sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name)):
+        folder = recipe.config.output
+        raise OtherRun(f"output: {folder} has a run of another {', '.join(others)}; choose or empty a folder")
     version, internal, gauss = state["rng"]
     recipe.rng.setstate((version, tuple(internal), gauss))
     recipe.restore(state["recipe"])
+
+
+def _settings(recipe: Recipe[Any]) -> dict[str, Any]:
+    """Those that make the run what it is."""
+    return {"recipe": recipe.name, **recipe.config.model_dump(mode="json", exclude=HARMLESS)}
 
 
 def last_checkpoint(folder: Path, ranks: int) -> Path | None:

@@ -27,6 +27,10 @@ Start = Annotated[Path, AfterValidator(_found), PlainSerializer(_named)]
 """A checkpoint's folder, or the name of one that is shipped; written down as the name, so that it holds elsewhere."""
 
 
+class OtherRun(ValueError):
+    """The folder of a run has one of other settings, which this one cannot go on from."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
 

@@ -67,27 +67,34 @@ class Smaller:
     """A command that is run with fewer of everything: `options` in place of its own, the rest as it stands."""
 
     pattern: str
-    options: Mapping[str, str]
+    options: tuple[str, ...]
 
     def applied(self, command: str) -> str:
-        """The smaller command; the same where it is about another."""
+        """The smaller command; the same where it is about another. Each of several behind `&&` is looked at."""
+        return "&&".join(map(self._applied, command.split("&&")))
+
+    def _applied(self, command: str) -> str:
         found = re.search(self.pattern, command)
         if found is None:
             return command
         rest = command[found.end() :]
-        for name in self.options:
-            rest = re.sub(rf" {name} \S+", "", rest, count=1) if name != "--set" else rest
-        return command[: found.end()] + "".join(f" {n} {v}" for n, v in self.options.items()) + rest
+        for option in self.options:
+            name = option.split("=")[0] + "=" if "=" in option else option.split()[0] + " "
+            rest = re.sub(rf" {name}\S+", "", rest, count=1)
+        return command[: found.end()] + "".join(f" {option}" for option in self.options) + rest
 
 
 SMALLER = (
-    Smaller(r"longthink train (?!--list|privacy|ledger|study|overhead|lock)\w+", {"--set": "steps=2"}),
-    Smaller(r"longthink traces (mine|collect)", {"--problems": "4"}),
-    Smaller(r"longthink bench (accuracy|interaction)(?= )", {"--problems": "4"}),
-    Smaller(r"longthink bench suite (countdown|ladder)", {"--problems": "2"}),
-    Smaller(r"longthink bench (load|durability)", {"--requests": "64", "--rounds": "1"}),
-    Smaller(r"longthink bench streams", {"--streams": "20"}),
-    Smaller(r"longthink bench engine", {"--requests": "8", "--rounds": "1"}),
+    Smaller(r"longthink train (?!--list|privacy|ledger|study|overhead|lock)\w+(?!.*--list)", ("--set steps=2",)),
+    Smaller(r"longthink train int", ("--set steps=3", "--set gather=1", "--set batch=8")),
+    Smaller(r"longthink train sift", ("--set tenants=8", "--set tests=4")),
+    Smaller(r"longthink train privacy sample", ("--problems 60",)),
+    Smaller(r"longthink traces mine", ("--problems 8", "--samples 2")),
+    Smaller(r"longthink bench (accuracy|interaction)(?= )", ("--problems 4",)),
+    Smaller(r"longthink bench suite (countdown|ladder)", ("--problems 2",)),
+    Smaller(r"longthink bench (load|durability)", ("--requests 64", "--rounds 1")),
+    Smaller(r"longthink bench streams", ("--streams 20",)),
+    Smaller(r"longthink bench engine", ("--requests 8", "--rounds 1")),
 )
 
 BACKGROUND = r"\b(longthink|make) serve\b(?!.*--help)|bench fake-upstream|\benvhost\b|environments\.site |^redis-server"
@@ -108,13 +115,39 @@ SETUP = ("make .venv/dev", ". .venv/bin/activate")
 BARE = ("README.md",)
 """Pages for those who have done nothing yet."""
 
-UPSTREAM = "longthink bench fake-upstream --port 8001 --delay 20"
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What steps of a page that hold this pattern take for granted in its middle."""
+
+    page: str
+    pattern: str
+    commands: tuple[str, ...]
 
 
-def needed(step: Step) -> str:
-    """What the README takes for granted in the middle: that an upstream is there."""
-    asks = "--upstream http://127.0.0.1:8001" in step.text and str(step.piece.page) in BARE
-    return UPSTREAM if asks else ""
+NEEDED = (
+    Needed("README.md", "--upstream http://127.0.0.1:8001", ("longthink bench fake-upstream --port 8001 --delay 20",)),
+    Needed(
+        "docs/training.md",
+        "--estimate public.npy",
+        ("python -c \"import numpy; [numpy.save(name, numpy.eye(64)) for name in ('public', 'private')]\"",),
+    ),
+    Needed("docs/training.md", "bench regret grpo.jsonl", ("cp mrt.jsonl grpo.jsonl",)),
+    Needed(
+        "docs/training.md",
+        "traces export",
+        (
+            """echo '{"problem": "What is 1 + 1?", "answer": "2"}' > mine.jsonl""",
+            "longthink serve --store sqlite:runs.db",
+        ),
+    ),
+)
+
+
+def needed(step: Step) -> tuple[str, ...]:
+    """What is to be run before a step."""
+    page = str(step.piece.page)
+    return next((n.commands for n in NEEDED if n.page == page and re.search(n.pattern, step.text)), ())
 
 
 PRELUDES: Mapping[str, str] = {

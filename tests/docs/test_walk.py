@@ -80,11 +80,21 @@ def test_no_smaller_command_is_left_over(rule: rules.Smaller) -> None:
     assert any(rule.applied(step.text) != step.text for step in EVERY if not rules.reason(step))
 
 
+@pytest.mark.parametrize("needed", rules.NEEDED, ids=lambda needed: needed.pattern)
+def test_nothing_that_is_needed_is_left_over(needed: rules.Needed) -> None:
+    assert any(rules.needed(step) == needed.commands for step in EVERY if not rules.reason(step))
+
+
 def test_a_smaller_command_keeps_its_other_options_and_its_comment() -> None:
     assert rules.smaller("longthink bench accuracy --problems 300 --n 1   # x") == (
         "longthink bench accuracy --problems 4 --n 1   # x"
     )
-    assert rules.smaller("longthink train sft --set seed=2").endswith("sft --set steps=2 --set seed=2")
+    assert rules.smaller("longthink train sft --set seed=2 --set steps=99") == (
+        "longthink train sft --set steps=2 --set seed=2"
+    )
+    assert rules.smaller("longthink train sft && longthink train rc") == (
+        "longthink train sft --set steps=2 && longthink train rc --set steps=2"
+    )
     assert rules.smaller("longthink train --list") == "longthink train --list"
 
 

@@ -49,7 +49,7 @@ def walk(
         elif step.kind == "python":
             yield _tried(step.title, session, step.text, python=rules.PRELUDES.get(str(page.path), "pass"), dry=dry)
         else:
-            if needed := rules.needed(step):
+            for needed in rules.needed(step):
                 yield _tried(f"{page.path} takes for granted: {needed}", session, needed, dry=dry)
             command = rules.smaller(step.text)
             told = step.title if command == step.text else f"{step.title}\n        run as: {command}"

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.tasks import Problem
 from training import record
 from training.evaluate import Result
 from training.play import Play
 from training.recipe import Recipe
 from training.rows import Row
-from training.settings import Reinforcement
+from training.settings import OtherRun, Reinforcement
 
 
 class Counting(Recipe[Reinforcement]):
@@ -84,3 +86,10 @@ def test_the_card_has_both_ends_of_every_measurement(tmp_path: Path) -> None:
     assert "recipe `counting`" in card
     assert "seed 1, from `longthink-tiny`" in card
     assert json.dumps({"step": 10, "loss": 0.5}) in card
+
+
+def test_a_run_of_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:
+    record.save_state(recipe(tmp_path), tmp_path, 0)
+    record.load_state(Counting(Reinforcement(output=tmp_path, steps=200, evaluate_every=1, threads=2)), tmp_path, 0)
+    with pytest.raises(OtherRun, match="has a run of another learning_rate, seed;"):
+        record.load_state(Counting(Reinforcement(output=tmp_path, seed=2, learning_rate=1.0)), tmp_path, 0)
