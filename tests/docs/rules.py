@@ -54,6 +54,7 @@ SKIPS = (
     Skip(r"^python -m training\.bench$", "compares engines of GPUs"),
     Skip(r"^make bench$", "measures for minutes what `longthink bench engine` measures"),
     Skip(r"-m tests\.environments\.measure", "many Chromiums for minutes; the tests run some of it"),
+    Skip(r"^longthink train sift$", "names the recipe; docs/training.md shows it with its settings"),
     Skip(r"^# decoders/second_thought\.py", "an excerpt of a module, without its imports"),
 )
 
@@ -90,10 +91,12 @@ SMALLER = (
     Smaller(r"longthink train sift", ("--set tenants=8", "--set tests=4")),
     Smaller(r"longthink train privacy sample", ("--problems 60",)),
     Smaller(r"longthink traces mine", ("--problems 8", "--samples 2")),
+    Smaller(r"longthink traces export", ("--problems 1",)),
     Smaller(r"longthink bench (accuracy|interaction)(?= )", ("--problems 4",)),
     Smaller(r"longthink bench suite (countdown|ladder)", ("--problems 2",)),
     Smaller(r"longthink bench (load|durability)", ("--requests 64", "--rounds 1")),
     Smaller(r"longthink bench streams", ("--streams 20",)),
+    Smaller(r"-m training\.(residue_)?skills", ("--problems 10",)),
     Smaller(r"longthink bench engine", ("--requests 8", "--rounds 1")),
 )
 
@@ -130,7 +133,15 @@ NEEDED = (
     Needed(
         "docs/training.md",
         "--estimate public.npy",
-        ("python -c \"import numpy; [numpy.save(name, numpy.eye(64)) for name in ('public', 'private')]\"",),
+        (
+            'python -c "import numpy as n; draw = n.random.default_rng(1).standard_normal; '
+            "n.save('public', draw((2400, 64)) + 0.1); n.save('private', draw((4000, 64)))\"",
+        ),
+    ),
+    Needed(
+        "docs/operations.md",
+        "--tenants runs/sift",
+        ("longthink train sift --preset tiny --set steps=2 --set tenants=8 --set tests=4 --set 'compare=[]'",),
     ),
     Needed("docs/training.md", "bench regret grpo.jsonl", ("cp mrt.jsonl grpo.jsonl",)),
     Needed(
