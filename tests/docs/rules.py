@@ -95,6 +95,7 @@ SMALLER = (
     Smaller(r"longthink bench (accuracy|interaction)(?= )", ("--problems 4",)),
     Smaller(r"longthink bench suite (countdown|ladder)", ("--problems 2",)),
     Smaller(r"longthink bench (load|durability)", ("--requests 64", "--rounds 1")),
+    Smaller(r"longthink bench tenants", ("--requests 16", "--rounds 1")),
     Smaller(r"longthink bench streams", ("--streams 20",)),
     Smaller(r"-m training\.(residue_)?skills", ("--problems 10",)),
     Smaller(r"longthink bench engine", ("--requests 8", "--rounds 1")),
