@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from select import select
 from typing import Any
@@ -172,6 +172,15 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._descriptor, text.encode())
+
+    def interrupt(self, pattern: str) -> None:
+        """Control-C until something is written that matches: CPython loses one that comes just before it waits."""
+        for _ in range(5):
+            self.type("\x03")
+            with suppress(AssertionError):
+                self.expect(pattern, seconds=4.0)
+                return
+        raise AssertionError(f"no {pattern!r} after five interrupts")
 
     def expect(self, pattern: str, seconds: float = 20.0) -> str:
         """Wait until something is written that matches; gives everything up to there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import openai
@@ -245,7 +245,9 @@ def test_turns_come_back_as_they_were_and_a_store_that_is_away_is_no_error() -> 
         async def value(self, key: str) -> bytes | None:
             raise StoreUnavailable("gone")
 
-        async def keep(self, key: str, value: bytes, seconds: float, *, new: bool = False) -> bool:
+        async def keep(
+            self, key: str, value: bytes, seconds: float, *, new: bool = False, labels: Sequence[str] = ()
+        ) -> bool:
             raise StoreUnavailable("gone")
 
     async def main() -> None:
