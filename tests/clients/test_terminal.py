@@ -243,8 +243,7 @@ def test_a_session_in_a_terminal(url: str, tmp_path: Path) -> None:
         terminal.expect("1024[^>]*> ")  # the server's refusal
         terminal.type("/edit\r")
         terminal.expect("> hello")
-        terminal.type("\x03")
-        terminal.expect("> ")
+        terminal.interrupt("> ")
         terminal.type("/quit\r")
         assert process.wait(10) == 0
     assert [message["content"] for message in Trace.load(trace).messages] == ["hello"]
