@@ -17,6 +17,7 @@ from training.settings import OtherRun
 
 COMMANDS = ("ledger", "lock", "overhead", "privacy", "study")
 """What else `longthink train` can do: modules with a `main`."""
+INSTALL = "pip install torch==2.13.0, then pip install -e '.[train]'"
 
 
 def names(package: str) -> list[str]:
@@ -39,7 +40,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train one recipe and return the exit status: 2 for wrong usage."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in sys.modules:  # ours, or a part of a package that is there
+            raise
+        print(f"longthink train needs {error.name}: {INSTALL}", file=sys.stderr)
+        return 2
+
+
+def _main(arguments: list[str]) -> int:
     if arguments and arguments[0] in COMMANDS:
         status: int = import_module(f"training.{arguments[0]}").main(arguments[1:])
         return status

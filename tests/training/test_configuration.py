@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -91,3 +93,23 @@ def test_a_shipped_checkpoint_has_a_name(tmp_path: Path) -> None:
     assert made.model_dump(mode="json")["model"] == "longthink-tiny"
     other = settings(grpo, None, None, [f"model={tmp_path}"])
     assert other.model_dump(mode="json")["model"] == str(tmp_path)
+
+
+WITHOUT_TORCH = """
+import sys
+
+class NoTorch:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name=name)
+
+sys.meta_path.insert(0, NoTorch())
+from training.__main__ import main
+sys.exit(main(["grpo", "--list"]))
+"""
+
+
+def test_a_package_that_is_missing_is_named_with_what_installs_it() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "longthink train needs torch: pip install torch==2.13.0, then pip install -e '.[train]'\n"
